@@ -1,0 +1,143 @@
+"""Tables and findings for the terminal."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from copydesk.app._output import duration, out, size
+from copydesk.desk import Curation, Training, Written
+from copydesk.records import Comparison, Finding, MethodRow
+
+_LABELS = {
+    "base": "untuned base",
+    "prompted": "base + guide and examples in prompt",
+    "lora": "LoRA",
+    "full": "full fine-tuning",
+}
+_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
+_SHOWN_REJECTIONS = 20
+
+
+def show_curation(result: Curation) -> None:
+    """What was kept, what was not, and why."""
+    out.print(
+        f"{result.client}: kept {result.kept} pages, {result.train} to train on and "
+        f"{result.heldout} held out (dataset {result.dataset})"
+    )
+    if not result.rejected:
+        return
+    out.print(f"{len(result.rejected)} rejected:")
+    for item in result.rejected[:_SHOWN_REJECTIONS]:
+        place = item.source if item.line is None else f"{item.source}:{item.line}"
+        out.print(f"  {place}  {item.rule}: {item.reason}", markup=False, soft_wrap=True)
+    if len(result.rejected) > _SHOWN_REJECTIONS:
+        out.print(f"  and {len(result.rejected) - _SHOWN_REJECTIONS} more: {result.path}")
+
+
+def show_training(result: Training) -> None:
+    """A line a client."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("version", "method", "held-out loss", "before", "time", "tokens/s", "memory"):
+        table.add_column(column, justify="left" if column in {"version", "method"} else "right")
+    for item in result.versions:
+        table.add_row(
+            item.version,
+            item.method,
+            f"{item.heldout_loss:.3f}",
+            f"{item.heldout_loss_before:.3f}",
+            duration(item.train_seconds),
+            f"{item.tokens_per_second:.0f}",
+            size(item.peak_memory_bytes),
+        )
+    if result.versions:
+        out.print(table)
+    for item in result.versions:
+        if item.resumed_at:
+            out.print(f"{item.version} went on from the checkpoint at step {item.resumed_at}.")
+        if item.cut_examples:
+            out.print(
+                f"{item.version}: {item.cut_examples} pages lost their end to max_length; "
+                "raise it with --set max_length=2048."
+            )
+
+
+def show_comparison(result: Comparison) -> None:
+    """The table of methods and the verdict."""
+    table = Table(title=f"{result.client} on {result.base}", title_justify="left", pad_edge=False)
+    table.add_column("method", min_width=12)
+    for column in (
+        "held-out loss",
+        "share of full's gain",
+        "trained",
+        "memory",
+        "time",
+        "on disk",
+        "forgetting",
+        "others",
+    ):
+        table.add_column(column, justify="right")
+    for row in result.rows:
+        table.add_row(*_cells(row))
+    out.print(table)
+    out.print(
+        f"{result.heldout_documents} held-out pages, {result.heldout_tokens} tokens; brackets are "
+        "95% intervals over pages. Forgetting: loss on general text, after minus before; others: "
+        "the same on other clients' pages.",
+        style="dim",
+    )
+    out.print(result.verdict, markup=False)
+
+
+def _cells(row: MethodRow) -> list[str]:
+    label = _LABELS.get(row.method, row.method)
+    if row.status != "done":
+        return [label, row.status.replace("_", " "), *["-"] * 7]
+    return [
+        label,
+        _interval(row.heldout_loss, row.heldout_loss_ci, ".3f", ".2f"),
+        _interval(row.relative_performance, row.relative_performance_ci, ".0f", ".0f"),
+        _count(row.trainable_parameters),
+        size(row.peak_memory_bytes),
+        duration(row.train_seconds) if row.train_seconds else "-",
+        size(row.artifact_bytes) if row.artifact_bytes else "-",
+        "-" if row.forgetting is None else f"{row.forgetting:+.3f}",
+        "-" if row.others_change is None else f"{row.others_change:+.3f}",
+    ]
+
+
+def _interval(
+    value: float | None, interval: tuple[float, float] | None, form: str, ends: str
+) -> str:
+    if value is None:
+        return "-"
+    if interval is None:
+        return f"{value:{form}}"
+    return f"{value:{form}}\n{interval[0]:{ends}} to {interval[1]:{ends}}"
+
+
+def _count(number: int | None) -> str:
+    if not number:
+        return "-"
+    return f"{number / 1e6:.1f} M"
+
+
+def show_written(item: Written) -> None:
+    """Where the draft lies and what the checks say."""
+    out.print(f"\n{item.draft.version} wrote {item.path}", markup=False, soft_wrap=True)
+    show_findings(item.draft.text, item.draft.findings)
+
+
+def show_findings(text: str, findings: Sequence[Finding]) -> None:
+    """A line a finding, with the words it is about."""
+    if not findings:
+        out.print("[green]no findings[/]")
+    for finding in findings:
+        colour = _COLOURS[finding.severity]
+        quoted = text[finding.start : finding.end].replace("\n", " ")
+        where = f' at {finding.start}: "{_shorten(quoted)}"' if quoted else ""
+        out.print(f"[{colour}]{finding.severity}[/] {finding.family}/{finding.rule}", end="")
+        out.print(f"{where}  {finding.message} ({finding.source})", markup=False, soft_wrap=True)
+
+
+def _shorten(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."

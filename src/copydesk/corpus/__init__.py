@@ -1,0 +1,46 @@
+"""Posts in; clean, deduplicated, traceable documents and examples out.
+
+A page is taken or rejected with a reason, never silently dropped; near-duplicates are found over
+the whole set before it is split, so none stands on both sides.
+
+Reads: JSONL, CSV, Markdown files and folders of them; style guides (TOML or prose). Writes: JSONL
+of documents, examples and rejections. Does not know: tokens, models, the store.
+"""
+
+from copydesk.corpus._briefs import (
+    BRIEF_TEMPLATE_VERSION,
+    brief_text,
+    document_brief,
+    document_example,
+)
+from copydesk.corpus._curate import Curated, curate
+from copydesk.corpus._lines import (
+    read_documents,
+    read_examples,
+    write_documents,
+    write_examples,
+    write_rejections,
+)
+from copydesk.corpus._settings import CurateSettings
+from copydesk.corpus._sources import read_sources
+from copydesk.corpus._style_guide import read_style_guide
+from copydesk.corpus._words import shingles, word_count
+
+__all__ = [
+    "BRIEF_TEMPLATE_VERSION",
+    "CurateSettings",
+    "Curated",
+    "brief_text",
+    "curate",
+    "document_brief",
+    "document_example",
+    "read_documents",
+    "read_examples",
+    "read_sources",
+    "read_style_guide",
+    "shingles",
+    "word_count",
+    "write_documents",
+    "write_examples",
+    "write_rejections",
+]

@@ -1,0 +1,154 @@
+"""Sources in; a client's pages, cleaned, told apart and split, out."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from copydesk.corpus._duplicates import without_duplicates
+from copydesk.corpus._pages import Page
+from copydesk.corpus._settings import CurateSettings
+from copydesk.corpus._sources import read_pages
+from copydesk.errors import InvalidInput, NotEnoughText
+from copydesk.records import Document, Listener, Progress, Rejection, ignore_progress
+
+_PAGES_AN_EVENT: Final = 50
+_DEFAULTS: Final = CurateSettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curated:
+    """A client's pages, each part oldest first (undated pages last, then by id)."""
+
+    train: tuple[Document, ...]
+    heldout: tuple[Document, ...]
+    rejected: tuple[Rejection, ...]
+    """By source and line."""
+    split: Literal["time", "seed"]
+    """How it was split in fact: `seed` where `time` was asked for and a page has no date."""
+
+
+def curate(
+    sources: Sequence[Path],
+    *,
+    client: str,
+    settings: CurateSettings = _DEFAULTS,
+    columns: Mapping[str, str] | None = None,
+    listener: Listener = ignore_progress,
+) -> Curated:
+    """Read, clean, deduplicate and split a client's pages.
+
+    Duplicates are sought over the whole set before the split, so that no held-out page has a near
+    copy among the pages trained on. The same sources and settings give the same outcome, in
+    whatever order the sources are named.
+
+    With `split="time"` and any page without a date the whole set is split by seed instead: the
+    place in time of an undated page is not known, and to drop such pages would lose text.
+
+    Args:
+        sources: files and folders, as for `read_sources`.
+        client: whose pages they are.
+        settings: limits, likeness and split.
+        columns: our field -> the column of a CSV file.
+        listener: receives an event per source and per fifty pages compared.
+
+    Raises:
+        InvalidInput: a source is wrong as a whole.
+        NotEnoughText: too few pages are left to train on and to hold out.
+    """
+    if not sources:
+        raise InvalidInput("No source was given", todo="Name at least one file or folder.")
+    pages, rejected = _read(sources, client, settings, columns, listener)
+    compared = 0
+
+    def count_page() -> None:
+        nonlocal compared
+        compared += 1
+        if compared % _PAGES_AN_EVENT == 0 or compared == len(pages):
+            listener(
+                Progress(
+                    task=f"compare pages of {client}",
+                    done=compared,
+                    total=len(pages),
+                    unit="pages",
+                )
+            )
+
+    kept, duplicates = without_duplicates(
+        pages, threshold=settings.near_duplicate, on_page=count_page
+    )
+    rejected = sorted(
+        [*rejected, *duplicates], key=lambda r: (r.source, r.line or 0, r.rule, r.reason)
+    )
+    documents = [page.document for page in kept]
+    heldout_count = settings.heldout_count(len(documents))
+    if len(documents) - heldout_count < settings.min_train:
+        raise _not_enough(client, len(documents), rejected, settings)
+    dated = all(document.date for document in documents)
+    split: Literal["time", "seed"] = "time" if settings.split == "time" and dated else "seed"
+    held = _heldout_ids(documents, heldout_count, split, settings.seed)
+    return Curated(
+        train=tuple(document for document in documents if document.id not in held),
+        heldout=tuple(document for document in documents if document.id in held),
+        rejected=tuple(rejected),
+        split=split,
+    )
+
+
+def _read(
+    sources: Sequence[Path],
+    client: str,
+    settings: CurateSettings,
+    columns: Mapping[str, str] | None,
+    listener: Listener,
+) -> tuple[list[Page], list[Rejection]]:
+    pages: list[Page] = []
+    rejected: list[Rejection] = []
+    # In one order whatever order they were named in: of a file met twice, the first path is told.
+    ordered = sorted(set(sources))
+    for number, source in enumerate(ordered, start=1):
+        for found in read_pages([source], client=client, columns=columns, settings=settings):
+            if isinstance(found, Page):
+                pages.append(found)
+            else:
+                rejected.append(found)
+        listener(Progress(task=f"read {client}", done=number, total=len(ordered), unit="sources"))
+    return pages, rejected
+
+
+def _heldout_ids(
+    documents: Sequence[Document], count: int, split: Literal["time", "seed"], seed: int
+) -> frozenset[str]:
+    """`documents` come oldest first, and their ids are unique."""
+    if split == "time":
+        return frozenset(document.id for document in documents[-count:])
+    # A hash of each id, not a shuffle of the list: a page that is added moves few others.
+    drawn = sorted(
+        (document.id for document in documents),
+        key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest(),
+    )
+    return frozenset(drawn[:count])
+
+
+def _not_enough(
+    client: str, kept: int, rejected: Sequence[Rejection], settings: CurateSettings
+) -> NotEnoughText:
+    counts = Counter(rejection.rule for rejection in rejected)
+    examples = {rejection.rule: rejection for rejection in reversed(rejected)}
+    reasons = [
+        f"{count} {rule} (first: {_place(examples[rule])}: {examples[rule].reason})"
+        for rule, count in counts.most_common()
+    ]
+    left_out = f"; {len(rejected)} were rejected: {'; '.join(reasons)}" if reasons else ""
+    return NotEnoughText(
+        f"Client {client} has {kept} usable {'page' if kept == 1 else 'pages'} and needs at least "
+        f"{settings.fewest_documents()}: {settings.min_train} to train on and "
+        f"{settings.min_heldout} or more to hold out{left_out}",
+        todo="Add pages, or mend those that were rejected.",
+    )
+
+
+def _place(rejection: Rejection) -> str:
+    return rejection.source if rejection.line is None else f"{rejection.source}:{rejection.line}"

@@ -1,0 +1,121 @@
+"""Pages that say the same twice: the later one is left out, naming the earlier one."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Final, cast
+
+from datasketch import MinHash, MinHashLSH
+
+from copydesk.corpus._pages import Page
+from copydesk.corpus._words import shingles
+from copydesk.records import Rejection
+
+_PERMUTATIONS: Final = 128
+_MISSED: Final = 1e-9
+
+
+def without_duplicates(
+    pages: Iterable[Page], *, threshold: float, on_page: Callable[[], None]
+) -> tuple[list[Page], list[Rejection]]:
+    """Keep the first page, by date and id, of those that are the same or nearly so.
+
+    A page is compared with those kept before it, so no two kept pages are as alike as
+    `threshold`. The outcome does not depend on the order of `pages`.
+    """
+    kept: list[Page] = []
+    rejected: list[Rejection] = []
+    by_text: dict[str, Page] = {}
+    by_id: dict[str, Page] = {}
+    near = _Near(threshold)
+    for page in sorted(pages, key=_age):
+        on_page()
+        document, place = page.document, page.place
+        text_key = hashlib.sha256(" ".join(document.text.casefold().split()).encode()).hexdigest()
+        if earlier := by_text.get(text_key):
+            rejected.append(
+                place.reject("exact-duplicate", f"Its text is that of {earlier.place.source}.")
+            )
+            continue
+        if earlier := by_id.get(document.id):
+            rejected.append(
+                place.reject(
+                    "duplicate-id",
+                    f"Its id {document.id!r} is that of {earlier.place.source}, with another text.",
+                )
+            )
+            continue
+        found = near.find_or_add(page)
+        if found:
+            earlier, likeness = found
+            rejected.append(
+                place.reject(
+                    "near-duplicate",
+                    f"It shares {likeness:.3f} of its 5-word runs with {earlier.place.source}; "
+                    f"pages of {threshold:g} or more count as one.",
+                )
+            )
+            continue
+        by_text[text_key] = by_id[document.id] = page
+        kept.append(page)
+    return kept, rejected
+
+
+def _age(page: Page) -> tuple[bool, str, str, str, str, int]:
+    """Oldest first, undated last; the rest only makes the order total."""
+    document, place = page.document, page.place
+    return (
+        document.date is None,
+        document.date or "",
+        document.id,
+        document.sha256,
+        place.path,
+        place.line or 0,
+    )
+
+
+class _Near:
+    """The pages kept so far, found again by likeness.
+
+    Locality-sensitive hashing proposes, the exact Jaccard likeness decides.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._index = MinHashLSH(num_perm=_PERMUTATIONS, params=_bands(threshold))
+        self._kept: list[tuple[Page, frozenset[str]]] = []
+
+    def find_or_add(self, page: Page) -> tuple[Page, float] | None:
+        """The likest kept page and its likeness, or None: then `page` is kept too."""
+        own = shingles(page.document.text)
+        if not own:
+            return None
+        sketch = MinHash(num_perm=_PERMUTATIONS)
+        sketch.update_batch([shingle.encode() for shingle in sorted(own)])
+        proposed = cast(list[int], self._index.query(sketch))
+        alike = [(jaccard(own, self._kept[i][1]), i) for i in proposed]
+        likeness, nearest = max(alike, key=lambda pair: (pair[0], -pair[1]), default=(0.0, 0))
+        if likeness >= self._threshold:
+            return self._kept[nearest][0], likeness
+        self._index.insert(len(self._kept), sketch)
+        self._kept.append((page, own))
+        return None
+
+
+def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    """Shared members over all members; 0 for two empty sets."""
+    shared = len(a & b)
+    return shared / max(1, len(a) + len(b) - shared)
+
+
+def _bands(threshold: float) -> tuple[int, int]:
+    """(bands, rows a band): the longest rows that miss a pair at `threshold` once in 1e9.
+
+    Two pages of likeness s share a band with probability 1 - (1 - s^rows)^bands (Broder 1997;
+    Leskovec, Rajaraman and Ullman, *Mining of Massive Datasets*, 3.4). Longer rows propose fewer
+    pairs in vain.
+    """
+    for rows in range(16, 1, -1):
+        bands = _PERMUTATIONS // rows
+        if (1 - threshold**rows) ** bands <= _MISSED:
+            return bands, rows
+    return _PERMUTATIONS, 1

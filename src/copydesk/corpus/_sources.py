@@ -1,0 +1,211 @@
+"""Files and folders in; pages and rejections out, one file at a time."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from copydesk.corpus._pages import Page, Place, page_of, shown
+from copydesk.corpus._readers import (
+    Raw,
+    UnusableFileError,
+    csv_records,
+    jsonl_records,
+    markdown_record,
+)
+from copydesk.corpus._settings import CurateSettings
+from copydesk.errors import InvalidInput
+from copydesk.records import Document, Rejection
+
+_Kind = Literal["jsonl", "csv", "markdown"]
+_KINDS: Final[Mapping[str, _Kind]] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".md": "markdown",
+    ".markdown": "markdown",
+}
+
+
+def read_sources(
+    sources: Sequence[Path],
+    *,
+    client: str,
+    columns: Mapping[str, str] | None = None,
+    settings: CurateSettings,
+) -> Iterator[Document | Rejection]:
+    """Read every page of every source, in the order of the sources and of their lines.
+
+    A source is a `.jsonl`, `.ndjson`, `.csv`, `.md` or `.markdown` file, or a folder that is
+    searched for such files; hidden files are passed over. Duplicates are kept: `curate` sees the
+    whole set.
+
+    Args:
+        sources: files and folders; a file met twice is read once.
+        client: whose pages they are.
+        columns: our field -> the column of a CSV file.
+        settings: limits.
+
+    Raises:
+        InvalidInput: a named file is missing, empty, binary, too large, unreadable or of another
+            kind. Such a file inside a folder is a rejection, as the folder's other pages count.
+    """
+    for found in read_pages(sources, client=client, columns=columns, settings=settings):
+        yield found.document if isinstance(found, Page) else found
+
+
+def read_pages(
+    sources: Sequence[Path],
+    *,
+    client: str,
+    columns: Mapping[str, str] | None,
+    settings: CurateSettings,
+) -> Iterator[Page | Rejection]:
+    """`read_sources` with each document's place beside it."""
+    seen: set[Path] = set()
+    for source in sources:
+        if not _is_folder(source):
+            try:
+                yield from _file_pages(source, seen, client, columns, settings)
+            except UnusableFileError as problem:
+                raise InvalidInput(problem.what, where=shown(source), todo=problem.todo) from None
+            continue
+        files = 0
+        for found in _folder_files(source):
+            files += 1
+            if isinstance(found, Rejection):
+                yield found
+                continue
+            try:
+                yield from _file_pages(found, seen, client, columns, settings)
+            except UnusableFileError as problem:
+                yield _whole_file(found).reject(problem.rule, f"{problem.what}.")
+        if not files:
+            raise InvalidInput(
+                "The folder holds no pages",
+                where=shown(source),
+                todo=f"Put {', '.join(_KINDS)} files into it.",
+            )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        # Reading it as a file says what is wrong.
+        return False
+
+
+def _whole_file(path: Path) -> Place:
+    return Place(path=shown(path), line=None, digest="")
+
+
+def _file_pages(
+    path: Path,
+    seen: set[Path],
+    client: str,
+    columns: Mapping[str, str] | None,
+    settings: CurateSettings,
+) -> Iterator[Page | Rejection]:
+    """Raises `UnusableFileError`."""
+    kind = _KINDS.get(path.suffix.lower())
+    content = _content(path, kind, settings.max_bytes)
+    real = path.resolve()
+    if real in seen:
+        return
+    seen.add(real)
+    records: Iterator[Raw | Rejection]
+    if kind == "jsonl":
+        records = jsonl_records(path, content)
+    elif kind == "csv":
+        records = csv_records(path, content, columns)
+    else:
+        records = iter([markdown_record(path, content)])
+    for record in records:
+        if isinstance(record, Rejection):
+            yield record
+        else:
+            yield page_of(record.fields, record.place, client=client, settings=settings)
+
+
+def _content(path: Path, kind: _Kind | None, max_bytes: int) -> bytes:
+    """The bytes of a file that is of a known kind, ordinary, not empty and not too large."""
+    try:
+        if not path.exists():
+            raise UnusableFileError("unreadable", "There is no such file", "Check the path.")
+        if kind is None:
+            raise UnusableFileError(
+                "unsupported",
+                f"Files of the kind {path.suffix or path.name!r} are not read",
+                f"Use {', '.join(_KINDS)}.",
+            )
+        if not path.is_file():
+            raise UnusableFileError(
+                "unreadable", "It is not an ordinary file", "Save it to a file first."
+            )
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        raise UnusableFileError(
+            "unreadable",
+            f"The file cannot be read: {error.strerror or error}",
+            "Check its permissions.",
+        ) from error
+    if len(content) > max_bytes:
+        raise UnusableFileError(
+            "too-large", f"The file is larger than {max_bytes:,} bytes", "Split it into parts."
+        )
+    if not content.strip():
+        raise UnusableFileError(
+            "no-text", "The file is empty", "Check that the export was completed."
+        )
+    return content
+
+
+def _folder_files(folder: Path) -> Iterator[Path | Rejection]:
+    """Files of known kinds below `folder`, sorted; links are followed only to files inside it."""
+    inside = folder.resolve()
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        try:
+            with os.scandir(here) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            yield _whole_file(here).reject(
+                "unreadable", f"The folder cannot be read: {error.strerror or error}."
+            )
+            continue
+        folders: list[Path] = []
+        for entry in entries:
+            path = here / entry.name
+            if entry.name.startswith("."):
+                continue
+            problem = _link_problem(path, inside) if entry.is_symlink() else None
+            if problem:
+                yield problem
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append(path)
+            elif path.suffix.lower() in _KINDS:
+                yield path
+        waiting.extend(reversed(folders))
+
+
+def _link_problem(link: Path, inside: Path) -> Rejection | None:
+    """Why a symbolic link is not followed; None where it may be, or matters to nobody."""
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError):
+        if link.suffix.lower() not in _KINDS:
+            return None
+        return _whole_file(link).reject("symlink", "The symbolic link leads nowhere.")
+    is_folder = target.is_dir()
+    if not is_folder and link.suffix.lower() not in _KINDS:
+        return None
+    if not target.is_relative_to(inside):
+        return _whole_file(link).reject(
+            "outside-folder", "The symbolic link leads out of the folder that was named."
+        )
+    if is_folder:
+        return _whole_file(link).reject("symlink", "Symbolic links to folders are not followed.")
+    return None

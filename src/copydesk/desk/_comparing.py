@@ -1,0 +1,137 @@
+"""`compare`: methods measured on a client's held-out pages, and kept."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from copydesk.corpus import document_example
+from copydesk.desk._models import workspace_base
+from copydesk.desk._training import make_recipe
+from copydesk.errors import InvalidInput
+from copydesk.models import find_method, pick_device
+from copydesk.records import Comparison, Document, Example, Listener, LossPoint, MethodRow
+from copydesk.registry import versions
+from copydesk.store import building, held, json_bytes, read_json
+from copydesk.study import Question, Trained, compare
+from copydesk.train import Recipe, RunSettings
+
+if TYPE_CHECKING:
+    from copydesk.desk._workspace import Workspace
+
+KIND = "comparisons"
+
+
+def compare_methods(
+    workspace: "Workspace",
+    client: str,
+    *,
+    methods: Sequence[str],
+    settings: Mapping[str, Any],
+    listener: Listener,
+    should_stop: Callable[[], bool],
+) -> Comparison:
+    """Measure and keep; see `Workspace.compare`."""
+    if not methods:
+        raise InvalidInput("No method to compare", todo="Name some: --methods lora,full")
+    base = workspace_base(workspace)
+    names = list(dict.fromkeys(methods))
+    recipes = tuple(
+        make_recipe(workspace, client, name, _known(name, settings, names), base) for name in names
+    )
+    train_pages, heldout_pages = workspace.documents(client)
+    question = Question(
+        client=client,
+        train=_examples(train_pages),
+        heldout=_examples(heldout_pages),
+        others=_others(workspace, client),
+        guide=workspace.style_guide(client),
+        recipes=recipes,
+        trained=_trained(workspace, client, recipes),
+        hourly_usd=workspace.config.hourly_usd,
+    )
+    folder = workspace.root / "runs" / client
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(workspace.root / "locks", client, doing="compares methods on it"):
+        comparison = compare(
+            question,
+            device=pick_device(),
+            folder=folder,
+            checkpoint_seconds=workspace.config.checkpoint_seconds,
+            listener=listener,
+            should_stop=should_stop,
+        )
+        _keep(workspace, comparison, {recipe.method: recipe.digest for recipe in recipes})
+        for recipe in recipes:
+            shutil.rmtree(folder / recipe.digest[:16], ignore_errors=True)
+    return comparison
+
+
+def newest_comparisons(workspace: "Workspace") -> tuple[Comparison, ...]:
+    """The newest comparison of each client that has one."""
+    found = [
+        entry
+        for row in workspace.catalogue.clients()
+        if (entry := workspace.catalogue.latest(KIND, row.name)) is not None
+    ]
+    return tuple(_comparison(read_json(entry.path / "comparison.json")) for entry in found)
+
+
+def _known(method: str, settings: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Any]:
+    """The settings that a method has; one that no compared method has stays, to be refused."""
+    known = {name: _field_names(name) for name in methods}
+    anywhere: set[str] = set().union(*known.values())
+    return {
+        key: value for key, value in settings.items() if key in known[method] or key not in anywhere
+    }
+
+
+def _field_names(method: str) -> set[str]:
+    kinds: tuple[Any, ...] = (RunSettings, find_method(method).settings)
+    return {field.name for kind in kinds for field in fields(kind)}
+
+
+def _examples(documents: Sequence[Document]) -> tuple[Example, ...]:
+    return tuple(document_example(document) for document in documents)
+
+
+def _others(workspace: "Workspace", client: str) -> dict[str, tuple[Example, ...]]:
+    return {
+        row.name: _examples(workspace.documents(row.name)[1])
+        for row in workspace.catalogue.clients()
+        if row.name != client and workspace.catalogue.latest("datasets", row.name) is not None
+    }
+
+
+def _trained(workspace: "Workspace", client: str, recipes: Sequence[Recipe]) -> dict[str, Trained]:
+    """Adapters that the client already has from one of these very recipes."""
+    wanted = {recipe.digest for recipe in recipes if find_method(recipe.method).leaves == "adapter"}
+    return {
+        version.inputs["run"]: Trained(path=version.path, facts=version.facts)
+        for version in versions(workspace.catalogue, client)
+        if version.inputs["run"] in wanted
+    }
+
+
+def _keep(workspace: "Workspace", comparison: Comparison, runs: Mapping[str, str]) -> None:
+    staging = (
+        workspace.root / "artifacts" / KIND / ".staging" / (f"{comparison.client}-{os.getpid()}")
+    )
+    shutil.rmtree(staging, ignore_errors=True)
+    with building(staging, kind="comparison", inputs=dict(runs)) as artifact:
+        (artifact.path / "comparison.json").write_bytes(json_bytes(asdict(comparison)))
+    workspace.catalogue.add(artifact, kind=KIND, client=comparison.client)
+
+
+def _comparison(raw: Any) -> Comparison:
+    return Comparison(**(raw | {"rows": tuple(_row(row) for row in raw["rows"])}))
+
+
+def _row(raw: Any) -> MethodRow:
+    pairs = {
+        key: tuple(raw[key]) if raw[key] is not None else None
+        for key in ("heldout_loss_ci", "relative_performance_ci")
+    }
+    curve = tuple(LossPoint(**point) for point in raw["curve"])
+    return MethodRow(**(raw | pairs | {"curve": curve}))

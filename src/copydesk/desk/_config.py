@@ -1,0 +1,69 @@
+"""`copydesk.toml`: the workspace's settings."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from copydesk.errors import InvalidInput
+
+CONFIG_FILE = "copydesk.toml"
+_LARGEST = 1 << 20
+
+STARTER = """\
+# Copydesk workspace. Every key is optional; these are the defaults.
+
+base = "smollm2-135m"     # a name from `copydesk base list`, or a folder
+heldout_share = 0.2       # of a client's pages, kept back to measure on
+split = "time"            # newest pages are held out; or "seed": drawn by `seed`
+seed = 0
+checkpoint_seconds = 60   # at most this much training is lost to a crash
+# hourly_usd = 0.50       # what an hour of this machine costs, for the comparison's cost column
+
+# Settings of a method, for all clients; `--set` overrides them.
+# [settings.lora]
+# lora_r = 16
+"""
+
+
+class Config(BaseModel):
+    """What `copydesk.toml` may hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: str = "smollm2-135m"
+    heldout_share: float = Field(default=0.2, gt=0, lt=1)
+    split: Literal["time", "seed"] = "time"
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    checkpoint_seconds: float = Field(default=60, ge=0)
+    hourly_usd: float | None = Field(default=None, ge=0)
+    settings: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict[str, Mapping[str, Any]])
+
+
+def read_config(path: Path) -> Config:
+    """Read and validate `copydesk.toml`.
+
+    Raises:
+        InvalidInput: not TOML, or keys that are unknown or out of range: all of them are named.
+    """
+    try:
+        raw = path.read_bytes()
+        if len(raw) > _LARGEST:
+            raise InvalidInput("The file is over 1 MiB", where=str(path))
+        return Config.model_validate(tomllib.loads(raw.decode()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{CONFIG_FILE} is not TOML: {error}", where=str(path)) from error
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, issue['loc']))}: "
+            + ("unknown key" if issue["type"] == "extra_forbidden" else issue["msg"])
+            for issue in error.errors()
+        ]
+        known = ", ".join(Config.model_fields)
+        raise InvalidInput(
+            f"{CONFIG_FILE} cannot be used: {'; '.join(problems)}",
+            where=str(path),
+            todo=f"Known keys: {known}.",
+        ) from error

@@ -1,0 +1,83 @@
+"""What the verbs return, where no room below has a record for it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from copydesk.errors import CopydeskError
+from copydesk.records import Draft, Finding, Rejection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientInfo:
+    """A client as `client list` shows it."""
+
+    name: str
+    documents: int
+    """Training and held-out pages of the newest dataset."""
+    versions: int
+    style_guide: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curation:
+    """What `curate` made."""
+
+    client: str
+    dataset: str
+    """`client/number` of the dataset."""
+    path: Path
+    kept: int
+    train: int
+    heldout: int
+    rejected: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedVersion:
+    """A version that `train` made."""
+
+    client: str
+    version: str
+    method: str
+    path: Path
+    heldout_loss: float
+    heldout_loss_before: float
+    train_seconds: float
+    tokens_per_second: float
+    peak_memory_bytes: int
+    resumed_at: int
+    """Step of the checkpoint that the run went on from; 0 when it started afresh."""
+    cut_examples: int
+    """Training examples that lost their end to `max_length`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedClient:
+    """A client whose training failed; the others went on."""
+
+    client: str
+    error: CopydeskError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """What `train` did for each client."""
+
+    versions: tuple[TrainedVersion, ...]
+    failed: tuple[FailedClient, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A draft file and what the checks say of it."""
+
+    path: Path
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A draft and the Markdown file it was kept in."""
+
+    draft: Draft
+    path: Path

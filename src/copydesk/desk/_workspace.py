@@ -1,0 +1,403 @@
+"""The workspace: opened, asked to do something, closed."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from copydesk.content import (
+    TrainingIndex,
+    check,
+    make_brief,
+    read_brief,
+    read_draft,
+)
+from copydesk.corpus import (
+    CurateSettings,
+    curate,
+    read_documents,
+    read_style_guide,
+    write_documents,
+    write_rejections,
+)
+from copydesk.desk._bases import pull_base
+from copydesk.desk._config import CONFIG_FILE, STARTER, Config, read_config
+from copydesk.desk._drafts import read_drafts, save_draft
+from copydesk.desk._results import Checked, ClientInfo, Curation, Training, Written
+from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
+from copydesk.records import (
+    Brief,
+    Comparison,
+    Document,
+    Draft,
+    Listener,
+    StyleGuide,
+    ignore_progress,
+)
+from copydesk.registry import versions
+from copydesk.store import Catalogue, building, held, json_digest, replace_bytes
+
+if TYPE_CHECKING:
+    from copydesk.models import BaseInfo
+
+PathLike = str | os.PathLike[str]
+DATASETS = "datasets"
+
+
+def init(path: PathLike = ".") -> "Workspace":
+    """Make a workspace in a new or empty folder, and open it.
+
+    Raises:
+        AlreadyThere: the folder is a workspace, or holds other things.
+    """
+    root = Path(path).expanduser()
+    if (root / CONFIG_FILE).exists():
+        raise AlreadyThere(
+            "There is a workspace here already", where=str(root), todo="Use it, or name another."
+        )
+    if root.exists() and not root.is_dir():
+        raise InvalidInput("The workspace must be a folder", where=str(root))
+    replace_bytes(root / CONFIG_FILE, STARTER.encode())
+    return Workspace(root)
+
+
+def open_workspace(path: PathLike | None = None) -> "Workspace":
+    """Open a workspace: the given folder, or the nearest one at or above the current folder.
+
+    Raises:
+        UnknownName: there is none.
+        InvalidInput: its copydesk.toml cannot be used.
+    """
+    start = Path(path).expanduser() if path is not None else Path.cwd()
+    tried = [start] if path is not None else [start, *start.resolve().parents]
+    for folder in tried:
+        if (folder / CONFIG_FILE).is_file():
+            return Workspace(folder)
+    raise UnknownName(
+        "There is no workspace here", where=str(start), todo="Make one with: copydesk init DIR"
+    )
+
+
+class Workspace:
+    """A folder with `copydesk.toml`, the catalogue and the artifacts. Usable in a `with`."""
+
+    def __init__(self, root: Path) -> None:
+        """Open an existing workspace; `copydesk.open` finds it first."""
+        self.root = root.resolve()
+        self.config: Config = read_config(self.root / CONFIG_FILE)
+        self.catalogue = Catalogue(self.root)
+
+    def __enter__(self) -> "Workspace":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the catalogue."""
+        self.catalogue.close()
+
+    # Clients
+
+    def add_client(self, name: str, style_guide: PathLike | None = None) -> ClientInfo:
+        """Add a client, with a copy of its style guide (TOML, Markdown or text).
+
+        Raises:
+            InvalidInput: the name or the guide cannot be used; nothing is added.
+            AlreadyThere: there is a client of that name.
+        """
+        guide = Path(style_guide).expanduser() if style_guide is not None else None
+        if guide is not None:
+            read_style_guide(guide)
+        self.catalogue.add_client(name)
+        if guide is not None:
+            target = self.client_folder(name) / f"style_guide{guide.suffix.lower()}"
+            replace_bytes(target, guide.read_bytes())
+        return self._client_info(name)
+
+    def clients(self) -> tuple[ClientInfo, ...]:
+        """All clients, by name."""
+        return tuple(self._client_info(row.name) for row in self.catalogue.clients())
+
+    def delete_client(self, name: str) -> None:
+        """Remove a client and everything made from its pages.
+
+        Raises:
+            UnknownName: there is none of that name.
+            InUse: it is being trained.
+        """
+        self.catalogue.client(name)
+        with held(self.root / "locks", name, doing="deletes it"):
+            self.catalogue.remove_client(name)
+            for folder in (self.client_folder(name), self.root / "runs" / name):
+                shutil.rmtree(folder, ignore_errors=True)
+            for shelf in (self.root / "artifacts").glob("*"):
+                shutil.rmtree(shelf / name, ignore_errors=True)
+
+    def style_guide(self, client: str) -> StyleGuide:
+        """The client's style guide; an empty one where none was given."""
+        self.catalogue.client(client)
+        for path in sorted(self.client_folder(client).glob("style_guide.*")):
+            return read_style_guide(path)
+        return StyleGuide()
+
+    def client_folder(self, name: str) -> Path:
+        """Where a client's style guide and drafts lie."""
+        return self.root / "clients" / name
+
+    # Pages
+
+    def curate(
+        self,
+        client: str,
+        sources: Sequence[PathLike],
+        *,
+        columns: Mapping[str, str] | None = None,
+        listener: Listener = ignore_progress,
+    ) -> Curation:
+        """Read, clean, deduplicate and split a client's pages into a new dataset.
+
+        Args:
+            client: whose pages they are.
+            sources: JSONL, CSV and Markdown files, or folders of them.
+            columns: our field -> the column of a CSV that holds it.
+            listener: receives progress.
+
+        Raises:
+            UnknownName: no such client.
+            InvalidInput: a source cannot be read at all.
+            NotEnoughText: too few pages are left to train on and hold some out.
+        """
+        self.catalogue.client(client)
+        settings = CurateSettings(
+            heldout_share=self.config.heldout_share,
+            split=self.config.split,
+            seed=self.config.seed,
+        )
+        paths = [Path(source).expanduser() for source in sources]
+        found = curate(paths, client=client, settings=settings, columns=columns, listener=listener)
+        inputs = {
+            "pages": json_digest(sorted(page.sha256 for page in (*found.train, *found.heldout)))
+        }
+        staging = self.root / "artifacts" / DATASETS / ".staging" / f"{client}-{os.getpid()}"
+        shutil.rmtree(staging, ignore_errors=True)
+        with building(staging, kind="dataset", inputs=inputs) as artifact:
+            write_documents(artifact.path / "train.jsonl", found.train)
+            write_documents(artifact.path / "heldout.jsonl", found.heldout)
+            write_rejections(artifact.path / "rejected.jsonl", found.rejected)
+            artifact.facts.update(train=len(found.train), heldout=len(found.heldout))
+        entry = self.catalogue.add(artifact, kind=DATASETS, client=client)
+        return Curation(
+            client=client,
+            dataset=f"{client}/{entry.number}",
+            path=entry.path,
+            kept=len(found.train) + len(found.heldout),
+            train=len(found.train),
+            heldout=len(found.heldout),
+            rejected=found.rejected,
+        )
+
+    def documents(self, client: str) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
+        """Training and held-out pages of the client's newest dataset.
+
+        Raises:
+            UnknownName: no such client, or none of its pages were curated yet.
+        """
+        self.catalogue.client(client)
+        entry = self.catalogue.latest(DATASETS, client)
+        if entry is None:
+            raise UnknownName(
+                f"Client {client!r} has no pages yet",
+                todo=f"Add some with: copydesk curate {client} FILE",
+            )
+        return (
+            read_documents(entry.path / "train.jsonl"),
+            read_documents(entry.path / "heldout.jsonl"),
+        )
+
+    # Models: these import torch, which takes seconds; the verbs above do not wait for it.
+
+    def pull_base(self, *, listener: Listener = ignore_progress) -> "BaseInfo":
+        """Make the workspace's base available. See `pull_base`."""
+        return pull_base(self.config.base, listener=listener)
+
+    def train(
+        self,
+        clients: Sequence[str],
+        *,
+        method: str = "auto",
+        settings: Mapping[str, Any] | None = None,
+        listener: Listener = ignore_progress,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Training:
+        """Train a version for each client. A run that was cut off goes on from its checkpoint.
+
+        Args:
+            clients: names; each has pages.
+            method: `full`, `lora`, or `auto`, which is `lora` until comparisons say otherwise.
+            settings: over the workspace's and the method's defaults, e.g. `{"lora_r": 8}`.
+            listener: receives progress.
+            should_stop: asked after every step; true writes a checkpoint and ends.
+
+        Raises:
+            UnknownName: an unknown client, method or base, before anything is trained.
+            InvalidInput: a setting is unknown or out of range.
+
+        What goes wrong with one client is in the result's `failed`; the others go on.
+        """
+        from copydesk.desk._training import train_clients
+
+        return train_clients(
+            self,
+            clients,
+            method=method,
+            settings=settings or {},
+            listener=listener,
+            should_stop=should_stop,
+        )
+
+    def compare(
+        self,
+        client: str,
+        *,
+        methods: Sequence[str] = ("lora", "full"),
+        settings: Mapping[str, Any] | None = None,
+        listener: Listener = ignore_progress,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Comparison:
+        """Measure methods on the client's held-out pages, beside the base untuned and prompted.
+
+        The newest version is used for its method when it was trained by the same recipe. The
+        result is kept in the workspace.
+        """
+        from copydesk.desk._comparing import compare_methods
+
+        return compare_methods(
+            self,
+            client,
+            methods=methods,
+            settings=settings or {},
+            listener=listener,
+            should_stop=should_stop,
+        )
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """The newest comparison of each client that has one."""
+        from copydesk.desk._comparing import newest_comparisons
+
+        return newest_comparisons(self)
+
+    # Drafts
+
+    def write(
+        self,
+        client: str,
+        briefs: Iterable[Brief | PathLike],
+        *,
+        temperature: float = 0.7,
+        top_p: float = 0.9,
+        seed: int = 0,
+        on_text: Callable[[str], None] | None = None,
+    ) -> tuple[Written, ...]:
+        """Write a checked draft for each brief, by `client` or `client@n`; drafts are kept.
+
+        Args:
+            client: the newest version speaks, or the one named.
+            briefs: briefs, or YAML files of briefs.
+            temperature: 0 is greedy.
+            top_p: share of the probability that tokens are drawn from.
+            seed: the same brief, version, settings and seed give the same draft.
+            on_text: receives the text as it is made.
+        """
+        from copydesk.desk._writing import write_drafts
+
+        read = [brief if isinstance(brief, Brief) else read_brief(Path(brief)) for brief in briefs]
+        drafts = write_drafts(
+            self,
+            client,
+            read,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            on_text=on_text,
+        )
+        return tuple(
+            Written(draft=draft, path=save_draft(self._drafts_folder(draft.client), draft))
+            for draft in drafts
+        )
+
+    def drafts(self) -> tuple[Draft, ...]:
+        """All drafts that were written here, by client, oldest first."""
+        return tuple(
+            draft
+            for row in self.catalogue.clients()
+            for draft in read_drafts(self._drafts_folder(row.name))
+        )
+
+    def check(
+        self, client: str, paths: Sequence[PathLike], *, brief: Brief | None = None
+    ) -> tuple[Checked, ...]:
+        """Check draft files against the client's style guide and training pages.
+
+        A file's front matter may name `title`, `keyword` and `format`; they make a brief where none
+        is given.
+        """
+        guide = self.style_guide(client)
+        index = self.training_index(client)
+        checked: list[Checked] = []
+        for path in map(Path, paths):
+            file = read_draft(path)
+            against = brief or make_brief(
+                title=file.title or path.stem,
+                keyword=file.keyword,
+                format=file.format or "blog",
+            )
+            checked.append(
+                Checked(
+                    path=path,
+                    findings=check(
+                        file.text, title=file.title, brief=against, guide=guide, index=index
+                    ),
+                )
+            )
+        return tuple(checked)
+
+    def training_index(self, client: str) -> TrainingIndex | None:
+        """The client's training pages, indexed for verbatim runs; None before any were curated."""
+        self.catalogue.client(client)
+        if self.catalogue.latest(DATASETS, client) is None:
+            return None
+        pages, _ = self.documents(client)
+        return TrainingIndex.build((page.id, page.text) for page in pages)
+
+    def export(self, ref: str, *, to: str, folder: PathLike) -> Path:
+        """Copy a version out: `peft`, its adapter's folder; `merged`, a base of its own.
+
+        Raises:
+            UnknownName: no such version.
+            InvalidInput: it cannot leave in that form.
+            AlreadyThere: the folder exists.
+        """
+        from copydesk.desk._models import export_version
+
+        return export_version(self, ref, to=to, folder=Path(folder).expanduser())
+
+    def _drafts_folder(self, client: str) -> Path:
+        return self.client_folder(client) / "drafts"
+
+    def _client_info(self, name: str) -> ClientInfo:
+        entry = self.catalogue.latest(DATASETS, name)
+        counted = sum(map(len, self.documents(name))) if entry else 0
+        return ClientInfo(
+            name=name,
+            documents=counted,
+            versions=len(versions(self.catalogue, name)),
+            style_guide=any(self.client_folder(name).glob("style_guide.*")),
+        )

@@ -1,0 +1,93 @@
+"""Means over documents and their bootstrap intervals.
+
+Pages differ more than tokens do, so pages are what is resampled (percentile bootstrap, Efron 1979):
+B draws of n pages with replacement, the figure computed on each, and the 2.5th and 97.5th
+percentile taken. Two models are compared on the same drawn pages.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from copydesk.models import ExampleLoss
+
+DRAWS = 4000
+_Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A figure and its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_loss(losses: Sequence[ExampleLoss]) -> float:
+    """Nats a token, over all tokens of all examples."""
+    return sum(loss.loss for loss in losses) / sum(loss.tokens for loss in losses)
+
+
+def mean_loss_interval(losses: Sequence[ExampleLoss], *, seed: int = 0) -> Interval:
+    """Mean loss and its interval over documents."""
+    drawn = _drawn_means(losses, _draws(len(losses), seed))
+    return _interval(mean_loss(losses), drawn)
+
+
+def loss_difference(
+    after: Sequence[ExampleLoss], before: Sequence[ExampleLoss], *, seed: int = 0
+) -> Interval:
+    """Mean loss of `after` minus that of `before` on the same documents, paired."""
+    draws = _paired_draws(after, before, seed=seed)
+    drawn = _drawn_means(after, draws) - _drawn_means(before, draws)
+    return _interval(mean_loss(after) - mean_loss(before), drawn)
+
+
+def gain_share(
+    method: Sequence[ExampleLoss],
+    base: Sequence[ExampleLoss],
+    full: Sequence[ExampleLoss],
+    *,
+    seed: int = 0,
+) -> Interval | None:
+    """The method's gain over the base as a share of full fine-tuning's, in percent, paired.
+
+    None where full fine-tuning gained nothing, so that there is no share to speak of. Draws in
+    which it gained nothing are left out of the interval.
+    """
+    whole = mean_loss(base) - mean_loss(full)
+    if whole <= 0:
+        return None
+    draws = _paired_draws(method, base, full, seed=seed)
+    base_means, full_means = _drawn_means(base, draws), _drawn_means(full, draws)
+    gains = base_means - full_means
+    usable = gains > 0
+    shares = 100 * (base_means - _drawn_means(method, draws))[usable] / gains[usable]
+    return _interval(100 * (mean_loss(base) - mean_loss(method)) / whole, shares)
+
+
+def _draws(count: int, seed: int) -> npt.NDArray[np.int64]:
+    """[DRAWS, count] document numbers."""
+    return np.random.default_rng(seed).integers(0, count, size=(DRAWS, count))
+
+
+def _paired_draws(*groups: Sequence[ExampleLoss], seed: int) -> npt.NDArray[np.int64]:
+    counts = {len(group) for group in groups}
+    tokens = {tuple(loss.tokens for loss in group) for group in groups}
+    assert len(counts) == 1 and len(tokens) == 1, "paired losses must be of the same documents"
+    return _draws(counts.pop(), seed)
+
+
+def _drawn_means(losses: Sequence[ExampleLoss], draws: npt.NDArray[np.int64]) -> _Floats:
+    sums: _Floats = np.array([loss.loss for loss in losses], dtype=np.float64)
+    tokens: _Floats = np.array([loss.tokens for loss in losses], dtype=np.float64)
+    return sums[draws].sum(axis=1) / tokens[draws].sum(axis=1)
+
+
+def _interval(value: float, drawn: Any) -> Interval:
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Interval(value=value, low=float(low), high=float(high))

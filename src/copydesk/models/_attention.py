@@ -1,0 +1,94 @@
+"""Variable-length causal attention for packed examples, registered with transformers.
+
+The examples of a packed batch must not see each other. A block-diagonal mask would cost T x T;
+here each example is attended by itself, so the cost is the sum of the squared lengths.
+"""
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface
+
+ATTENTION = "copydesk_packed"
+"""The name to load a model with: `attn_implementation=ATTENTION`."""
+
+
+def _packed_attention(
+    module: torch.nn.Module,
+    query_1HTK: torch.Tensor,
+    key_1HTK: torch.Tensor,
+    value_1HTK: torch.Tensor,
+    _mask: torch.Tensor | None,
+    *,
+    segment_lengths: tuple[int, ...],
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend every example apart; returns [1, T, H, K] as transformers expects."""
+    del module
+    outputs: list[torch.Tensor] = []
+    for query, key, value in zip(
+        query_1HTK.split(segment_lengths, dim=2),
+        key_1HTK.split(segment_lengths, dim=2),
+        value_1HTK.split(segment_lengths, dim=2),
+        strict=True,
+    ):
+        length = query.shape[2]
+        windowed = sliding_window is not None and length > sliding_window
+        if softcap is not None:
+            output = _capped_attention(query, key, value, scaling, softcap, sliding_window)
+        else:
+            output = functional.scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask=_window_mask(length, sliding_window, query.device) if windowed else None,
+                dropout_p=dropout,
+                is_causal=not windowed,
+                scale=scaling,
+                enable_gqa=query.shape[1] != key.shape[1],
+            )
+        outputs.append(output.transpose(1, 2))
+    return torch.cat(outputs, dim=1), None
+
+
+def _window_mask(length: int, window: int | None, device: torch.device) -> torch.Tensor:
+    """[length, length], true where a query may look: at itself and the `window - 1` before."""
+    place = torch.arange(length, device=device)
+    distance = place[:, None] - place[None, :]
+    mask = distance >= 0
+    return mask if window is None else mask & (distance < window)
+
+
+def _capped_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float | None,
+    softcap: float,
+    window: int | None,
+) -> torch.Tensor:
+    """Attention with scores capped by tanh (Gemma 2), which the fused kernels do not offer."""
+    repeats = query.shape[1] // key.shape[1]
+    key = key.repeat_interleave(repeats, dim=1)
+    value = value.repeat_interleave(repeats, dim=1)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = softcap * torch.tanh(query @ key.transpose(-1, -2) * scale / softcap)
+    mask = _window_mask(query.shape[2], window, query.device)
+    scores = scores.masked_fill(~mask, float("-inf"))
+    weights = functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    return weights @ value
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    """The mask that transformers should build: none, the attention keeps examples apart."""
+
+
+def register() -> None:
+    """Make the attention known to transformers; harmless when called again."""
+    AttentionInterface.register(ATTENTION, _packed_attention)
+    AttentionMaskInterface.register(ATTENTION, _no_mask)

@@ -1,0 +1,241 @@
+"""Records that all rooms share: what passes from one room to the next.
+
+Frozen, slotted and keyword-only. They hold text, names and numbers; no tensors, no open files.
+Rooms that read them from outside (TOML, JSONL, YAML) validate first.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Severity = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One cleaned page of a client's own text."""
+
+    id: str
+    client: str
+    title: str
+    text: str
+    """Markdown, `\\n` line ends, no front matter."""
+    format: str
+    """`blog`, `product`, `social`, `doc` or whatever the client calls it."""
+    date: str | None = None
+    """ISO date `YYYY-MM-DD`, when known."""
+    keyword: str | None = None
+    source: str
+    """File and line, or address, that the document was read from."""
+    sha256: str
+    """SHA-256 of the raw bytes that the document was read from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """What to write."""
+
+    title: str
+    format: str
+    keyword: str | None = None
+    points: tuple[str, ...] = ()
+    length: int | None = None
+    """Wanted length in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A brief and the text it should yield."""
+
+    id: str
+    """The document's id."""
+    brief: Brief
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A source record that was left out, and why."""
+
+    source: str
+    line: int | None
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StyleGuide:
+    """How a client wants to sound."""
+
+    voice: str = ""
+    """Instructions to a writer, in prose."""
+    banned: tuple[str, ...] = ()
+    """Words and phrases never to use; matched whole, in any case."""
+    prefer: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Avoided term -> the term to use."""
+    length: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    """Format -> fewest and most words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a check says of a draft."""
+
+    family: str
+    rule: str
+    severity: Severity
+    start: int
+    """First character of the span in the draft's text."""
+    end: int
+    """One past the last character; equal to `start` where the finding is about the whole."""
+    message: str
+    source: str
+    """Whose rule it is: the client's guide, the brief, or a published source."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What was written."""
+
+    client: str
+    version: str
+    """`client@n` of the adapter, or the name of the base."""
+    brief: Brief
+    title: str
+    slug: str
+    meta_description: str
+    text: str
+    """Markdown without the title."""
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next token is drawn. `temperature` 0 is greedy."""
+
+    max_new_tokens: int = 400
+    temperature: float = 0.7
+    top_p: float = 0.9
+    repetition_penalty: float = 1.1
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a completer returned."""
+
+    text: str
+    tokens: int
+    finish_reason: Literal["stop", "length"]
+
+
+class Completer(Protocol):
+    """Anything that continues a chat: an engine, a server, a test double of a writer."""
+
+    @property
+    def name(self) -> str:
+        """`client@n` or the base's name: what a draft records as its version."""
+        ...
+
+    def complete(
+        self,
+        messages: tuple[Message, ...],
+        sampling: Sampling,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Completion:
+        """Continue the chat; call `on_text` with each new piece of text as it is made."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One event of long work, for whoever draws it."""
+
+    task: str
+    """What is being done, e.g. `train acme (lora)`."""
+    done: int
+    total: int
+    unit: str = "steps"
+    values: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Figures to show beside the bar, e.g. `loss`, `tokens_per_second`."""
+
+
+Listener = Callable[[Progress], None]
+"""Receives the events of long work; must not raise."""
+
+
+def ignore_progress(_: Progress) -> None:
+    """The listener for callers that do not want to know."""
+
+
+RowStatus = Literal["done", "out_of_memory", "diverged", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossPoint:
+    """One point of a method's training curve."""
+
+    step: int
+    seconds: float
+    """Training time until then, evaluations left out."""
+    train_loss: float | None = None
+    heldout_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodRow:
+    """One line of a comparison. Losses are nats a token over the held-out answers."""
+
+    method: str
+    """`base`, `prompted`, or a tuning method."""
+    status: RowStatus
+    error: str | None = None
+    learning_rate: float | None = None
+    trainable_parameters: int | None = None
+    peak_memory_bytes: int | None = None
+    train_seconds: float | None = None
+    cost_usd: float | None = None
+    heldout_loss: float | None = None
+    heldout_loss_ci: tuple[float, float] | None = None
+    relative_performance: float | None = None
+    """Share of full fine-tuning's gain over the base, in percent: base 0, full 100."""
+    relative_performance_ci: tuple[float, float] | None = None
+    forgetting: float | None = None
+    """Loss on general text after tuning minus before; above zero means forgotten."""
+    general_loss: float | None = None
+    others_loss: float | None = None
+    """Loss on the other clients' held-out pages; None when there are no other clients."""
+    others_change: float | None = None
+    """`others_loss` minus the base's."""
+    artifact_bytes: int | None = None
+    tokens_per_second: float | None = None
+    """Training tokens, prompt and answer, a second."""
+    curve: tuple[LossPoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Tuning methods measured on one client's held-out pages."""
+
+    client: str
+    base: str
+    created: str
+    """ISO time, UTC."""
+    machine: str
+    train_documents: int
+    heldout_documents: int
+    train_tokens: int
+    heldout_tokens: int
+    rows: tuple[MethodRow, ...]
+    verdict: str
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    """Method -> its settings as text, for the report's footnotes."""

@@ -1,0 +1,41 @@
+"""Artifacts on disk and the catalogue that lists them.
+
+An artifact is a folder that is built aside, hashed file by file into `manifest.json`, and moved
+into place in one step: it is there whole or not at all. The catalogue (SQLite) lists clients and
+artifacts; a row is written only after its artifact is in place.
+
+Reads and writes: the workspace's folder. Does not know: what is inside an artifact.
+"""
+
+from copydesk.store._artifacts import Artifact, Manifest, building, open_artifact
+from copydesk.store._catalogue import Catalogue, ClientRow, Entry
+from copydesk.store._files import (
+    append_line,
+    file_sha256,
+    folder_bytes,
+    json_bytes,
+    json_digest,
+    read_json,
+    replace_bytes,
+    storage_errors,
+)
+from copydesk.store._locks import held
+
+__all__ = [
+    "Artifact",
+    "Catalogue",
+    "ClientRow",
+    "Entry",
+    "Manifest",
+    "append_line",
+    "building",
+    "file_sha256",
+    "folder_bytes",
+    "held",
+    "json_bytes",
+    "json_digest",
+    "open_artifact",
+    "read_json",
+    "replace_bytes",
+    "storage_errors",
+]

@@ -1,0 +1,155 @@
+"""Artifacts: a folder and its `manifest.json`, there whole or not at all."""
+
+import contextlib
+import datetime
+import os
+import shutil
+import uuid
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from copydesk.errors import AlreadyThere, Damaged
+from copydesk.store._files import (
+    file_sha256,
+    flush_to_disk,
+    json_bytes,
+    json_digest,
+    read_json,
+    storage_errors,
+)
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What an artifact is and what it came from."""
+
+    kind: str
+    created: str
+    inputs: Mapping[str, str]
+    """Name -> digest of each thing that it was made from."""
+    facts: Mapping[str, Any]
+    """JSON values that say how: settings, scores, counts."""
+    files: Mapping[str, str]
+    """Path inside the folder -> SHA-256."""
+
+    @property
+    def digest(self) -> str:
+        """Identity of the content: kind, inputs and files; not the time it was made."""
+        return json_digest({"kind": self.kind, "inputs": self.inputs, "files": self.files})
+
+
+@dataclass(slots=True, kw_only=True)
+class Artifact:
+    """An artifact's folder, while it is built (`manifest` None) or once it is in place."""
+
+    path: Path
+    manifest: Manifest | None = None
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Facts to put into the manifest; add to it while building."""
+
+    @property
+    def digest(self) -> str:
+        """The digest of a finished artifact."""
+        assert self.manifest is not None, "the artifact is still being built"
+        return self.manifest.digest
+
+
+@contextlib.contextmanager
+def building(target: Path, *, kind: str, inputs: Mapping[str, str]) -> Generator[Artifact]:
+    """Build an artifact: write into `artifact.path`; at the end it is hashed and moved to `target`.
+
+    When the block raises, what was written is removed. A process killed inside the block leaves a
+    folder whose name starts with `.building-`, which nothing reads and the next build beside it
+    removes.
+
+    Raises:
+        AlreadyThere: `target` exists.
+        NoRoom: the disk is full or may not be written.
+    """
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target.parent)
+        aside = target.parent / f".building-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        aside.mkdir()
+        artifact = Artifact(path=aside)
+        try:
+            yield artifact
+            artifact.manifest = _seal(aside, kind=kind, inputs=inputs, facts=artifact.facts)
+            if target.exists():
+                raise AlreadyThere(f"{target.name} exists already", where=str(target))
+            aside.rename(target)
+            flush_to_disk(target.parent)
+            artifact.path = target
+        finally:
+            if aside.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+
+
+def open_artifact(path: Path, *, verify: bool = True) -> Artifact:
+    """Open a finished artifact and, unless told otherwise, check every file against its hash.
+
+    Raises:
+        Damaged: the manifest is missing, or a file is missing or differs; names the file.
+    """
+    raw = read_json(path / MANIFEST)
+    manifest = Manifest(
+        kind=raw["kind"],
+        created=raw["created"],
+        inputs=raw["inputs"],
+        facts=raw["facts"],
+        files=raw["files"],
+    )
+    if verify:
+        for name, expected in manifest.files.items():
+            file = path / name
+            found = file_sha256(file) if file.is_file() else "nothing"
+            if found != expected:
+                raise Damaged(
+                    f"{name} is not what was written: expected {expected[:12]}, found {found[:12]}",
+                    where=str(file),
+                    todo="Restore it from a backup, or make it again.",
+                )
+    return Artifact(path=path, manifest=manifest)
+
+
+def _seal(
+    folder: Path, *, kind: str, inputs: Mapping[str, str], facts: Mapping[str, Any]
+) -> Manifest:
+    files: dict[str, str] = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            files[file.relative_to(folder).as_posix()] = file_sha256(file)
+            flush_to_disk(file)
+    manifest = Manifest(
+        kind=kind,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        inputs=dict(inputs),
+        facts=dict(facts),
+        files=files,
+    )
+    path = folder / MANIFEST
+    path.write_bytes(json_bytes(asdict(manifest)))
+    flush_to_disk(path)
+    flush_to_disk(folder)
+    return manifest
+
+
+def _remove_leftovers(parent: Path) -> None:
+    for folder in parent.glob(".building-*"):
+        owner = folder.name.split("-")[1]
+        if not _is_running(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,225 @@
+"""The catalogue: which clients there are and which artifacts each has."""
+
+import contextlib
+import datetime
+import re
+import shutil
+import sqlite3
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from copydesk.errors import AlreadyThere, Damaged, InvalidInput, UnknownName
+from copydesk.store._artifacts import Artifact
+from copydesk.store._files import storage_errors
+
+SCHEMA = 1
+_TABLES = """
+CREATE TABLE clients (
+    name TEXT PRIMARY KEY,
+    created TEXT NOT NULL
+) STRICT;
+CREATE TABLE artifacts (
+    kind TEXT NOT NULL,
+    client TEXT NOT NULL REFERENCES clients (name) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    created TEXT NOT NULL,
+    PRIMARY KEY (kind, client, number)
+) STRICT;
+"""
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_WAIT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRow:
+    """A client of the workspace."""
+
+    name: str
+    created: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An artifact that the catalogue lists."""
+
+    kind: str
+    client: str
+    number: int
+    path: Path
+    digest: str
+    created: str
+
+
+class Catalogue:
+    """The workspace's SQLite file. Open it, use it, close it; safe between processes."""
+
+    def __init__(self, root: Path) -> None:
+        """Open the catalogue in `root`, making it if it is missing.
+
+        Raises:
+            Damaged: the file is not a catalogue, or was written by a newer Copydesk.
+        """
+        self.root = root
+        file = root / "copydesk.db"
+        try:
+            with storage_errors(file):
+                self._db = sqlite3.connect(file, timeout=_WAIT_SECONDS, isolation_level=None)
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA foreign_keys = ON")
+                self._migrate()
+        except sqlite3.DatabaseError as error:
+            raise Damaged(
+                f"The catalogue cannot be opened: {error}",
+                where=str(file),
+                todo="Restore copydesk.db from a backup.",
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def add_client(self, name: str) -> None:
+        """Add a client.
+
+        Raises:
+            InvalidInput: the name is not lower-case letters, digits and hyphens, 63 at most.
+            AlreadyThere: there is one of that name.
+        """
+        if not _NAME.fullmatch(name):
+            raise InvalidInput(
+                f"{name!r} cannot be a client's name",
+                todo="Use lower-case letters, digits and hyphens, 63 at most, e.g. acme-garden.",
+            )
+        try:
+            with self._writing():
+                self._db.execute("INSERT INTO clients VALUES (?, ?)", (name, _now()))
+        except sqlite3.IntegrityError as error:
+            raise AlreadyThere(
+                f"Client {name!r} exists already", todo="Choose another name, or use this one."
+            ) from error
+
+    def remove_client(self, name: str) -> None:
+        """Forget a client and its artifacts; their folders are the caller's to remove."""
+        self.client(name)
+        with self._writing():
+            self._db.execute("DELETE FROM clients WHERE name = ?", (name,))
+        self._db.execute("VACUUM")
+
+    def clients(self) -> tuple[ClientRow, ...]:
+        """All clients, by name."""
+        rows = self._db.execute("SELECT name, created FROM clients ORDER BY name")
+        return tuple(ClientRow(name=name, created=created) for name, created in rows)
+
+    def client(self, name: str) -> ClientRow:
+        """One client.
+
+        Raises:
+            UnknownName: there is none of that name; the message lists those there are.
+        """
+        known = self.clients()
+        for row in known:
+            if row.name == name:
+                return row
+        names = ", ".join(row.name for row in known) or "none yet"
+        raise UnknownName(
+            f"There is no client {name!r} here",
+            todo=f"Known clients: {names}. Add one with: copydesk client add NAME",
+        )
+
+    def add(self, artifact: Artifact, *, kind: str, client: str) -> Entry:
+        """Number a finished artifact, move it to its place and list it.
+
+        The folder moves to `artifacts/KIND/CLIENT/NUMBER` before its row is written, so a row
+        never points at something that is not whole.
+        """
+        with self._writing():
+            shelf = self.root / "artifacts" / kind / client
+            row = self._db.execute(
+                "SELECT coalesce(max(number), 0) FROM artifacts WHERE kind = ? AND client = ?",
+                (kind, client),
+            ).fetchone()
+            number = int(row[0]) + 1
+            while (
+                shelf / str(number)
+            ).exists():  # moved there by a process that died before commit
+                number += 1
+            target = shelf / str(number)
+            with storage_errors(target):
+                shelf.mkdir(parents=True, exist_ok=True)
+                shutil.move(artifact.path, target)
+            artifact.path = target
+            entry = Entry(
+                kind=kind,
+                client=client,
+                number=number,
+                path=target,
+                digest=artifact.digest,
+                created=_now(),
+            )
+            self._db.execute(
+                "INSERT INTO artifacts VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    kind,
+                    client,
+                    number,
+                    target.relative_to(self.root).as_posix(),
+                    entry.digest,
+                    entry.created,
+                ),
+            )
+        return entry
+
+    def entries(self, kind: str, client: str) -> tuple[Entry, ...]:
+        """A client's artifacts of one kind, oldest first."""
+        rows = self._db.execute(
+            "SELECT number, path, digest, created FROM artifacts"
+            " WHERE kind = ? AND client = ? ORDER BY number",
+            (kind, client),
+        )
+        return tuple(
+            Entry(
+                kind=kind,
+                client=client,
+                number=number,
+                path=self.root / path,
+                digest=digest,
+                created=created,
+            )
+            for number, path, digest, created in rows
+        )
+
+    def latest(self, kind: str, client: str) -> Entry | None:
+        """A client's newest artifact of one kind, if it has any."""
+        found = self.entries(kind, client)
+        return found[-1] if found else None
+
+    def _migrate(self) -> None:
+        with self._writing():
+            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+            if version > SCHEMA:
+                raise Damaged(
+                    f"The catalogue has schema {version}; this Copydesk knows up to {SCHEMA}",
+                    where=str(self.root / "copydesk.db"),
+                    todo="Upgrade Copydesk.",
+                )
+            if version == 0:
+                for statement in _TABLES.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Generator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")

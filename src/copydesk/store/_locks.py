@@ -1,0 +1,37 @@
+"""Locks between processes: one file a name, released by the system when its holder dies."""
+
+import contextlib
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from copydesk.errors import InUse
+from copydesk.store._files import storage_errors
+
+
+@contextlib.contextmanager
+def held(folder: Path, name: str, *, doing: str) -> Generator[None]:
+    """Hold the lock `name` of a workspace for the length of the block.
+
+    Raises:
+        InUse: another process holds it; the message says which and what it does.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{name}.lock")
+    note = folder / f"{name}.holder"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        holder = note.read_text(encoding="utf-8") if note.exists() else "another process"
+        raise InUse(
+            f"{name} is in use by {holder}", todo="Wait until it ends, then try again."
+        ) from error
+    try:
+        note.write_text(f"process {os.getpid()}, which {doing}", encoding="utf-8")
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()

@@ -1,0 +1,90 @@
+"""Fixtures: tiny random bases with a byte-level tokenizer, made here, and the real base."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    Gemma2Config,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
+
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+_SHAPE = {
+    "vocab_size": 260,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 2048,
+    "bos_token_id": None,
+    "eos_token_id": 256,
+    "pad_token_id": 256,
+    "initializer_range": 0.2,
+}
+FAMILIES: dict[str, type[PretrainedConfig]] = {
+    "llama": LlamaConfig,
+    "qwen2": Qwen2Config,
+    "gemma2": Gemma2Config,
+}
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte, and four special ones."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>"
+    )
+    fast.add_special_tokens({"additional_special_tokens": SPECIAL[1:]})
+    fast.chat_template = TEMPLATE
+    return fast
+
+
+def write_tiny_base(folder: Path, family: str = "llama", *, tied: bool = True) -> Path:
+    """A random two-layer base of a family, in the ordinary layout."""
+    from transformers import AutoModelForCausalLM
+
+    config = FAMILIES[family](**_SHAPE, tie_word_embeddings=tied)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):  # biases start at zero, which would hide that they are left out
+            torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama-style base."""
+    return write_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def sample_folder() -> Path:
+    """The sample brands that ship with the project."""
+    return Path(__file__).parent.parent / "src" / "copydesk" / "samples"
+
+
+@pytest.fixture(scope="session")
+def brands() -> Path:
+    """Real public texts beside the project; tests that need them skip where they are not."""
+    folder = Path(__file__).parent.parent.parent / "shared" / "brands"
+    if not folder.is_dir():
+        pytest.skip("needs the real brands' texts beside the project")
+    return folder
