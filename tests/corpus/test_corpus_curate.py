@@ -218,7 +218,7 @@ def test_too_few_pages_say_what_is_there_and_what_is_needed(tmp_path: Path) -> N
     for part in (
         "acme",
         "10 usable pages",
-        "at least 11",
+        "at least 11: 8 to train on and 3 to hold out",
         "3 were rejected",
         f"2 too-short (first: {path}:11: It has 2 words; a blog page needs at least 60.)",
         f"1 bad-date (first: {path}:13:",

@@ -74,3 +74,13 @@ def test_damage_is_named_with_its_line(tmp_path: Path) -> None:
             read_documents(path)
     with pytest.raises(Damaged, match="cannot be read"):
         read_documents(tmp_path / "absent.jsonl")
+
+
+def test_a_number_written_as_text_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    write_examples(
+        path, [Example(id="a", brief=Brief(title="a", format="blog", length=150), text="a")]
+    )
+    path.write_text(path.read_text(encoding="utf-8").replace("150", '"150"'), encoding="utf-8")
+    with pytest.raises(Damaged, match="Line 1 is not an example"):
+        read_examples(path)

