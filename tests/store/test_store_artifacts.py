@@ -5,10 +5,10 @@ import os
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from hard_kills import nursery
 
 from copydesk.errors import AlreadyThere, CopydeskError, Damaged
 from copydesk.store import (
@@ -22,13 +22,9 @@ from copydesk.store import (
 )
 
 BUILD_FOREVER = """
-import sys, os, itertools
-from pathlib import Path
-from copydesk.store import building
-root = Path(sys.argv[1])
-print("ready", flush=True)
+ready()
 for number in itertools.count():
-    with building(root / f"thing-{number:06d}", kind="thing", inputs={"n": str(number)}) as made:
+    with building(target / f"thing-{number:06d}", kind="thing", inputs={"n": str(number)}) as made:
         (made.path / "sub").mkdir()
         for part in range(4):
             (made.path / "sub" / f"{part}.bin").write_bytes(os.urandom(4000))
@@ -138,22 +134,22 @@ def test_a_folder_without_a_manifest_is_no_artifact(tmp_path: Path) -> None:
 
 def test_builds_killed_at_any_moment_leave_only_whole_artifacts(tmp_path: Path) -> None:
     draw = random.Random(5)
-    whole = 0
-    for attempt in range(12):
-        root = tmp_path / str(attempt)
-        child = spawn(BUILD_FOREVER, root)
-        time.sleep(draw.uniform(0.0, 0.12))
-        kill_hard(child)
-        found = [path for path in root.glob("*") if not path.name.startswith(".building-")]
-        for path in found:
-            assert path.name.startswith("thing-")
-            opened = open_artifact(path)
-            assert opened.manifest is not None
-            assert len(opened.manifest.files) == opened.manifest.facts["parts"] == 4
-        whole += len(found)
-        build_one(root / "next")
-        assert not list(root.glob(".*")), "the next build removes what the dead one left"
-    assert whole > 12
+    whole = halves = 0
+    with nursery(BUILD_FOREVER) as children:
+        for attempt in range(40):
+            root = tmp_path / str(attempt)
+            children.kill_after(draw.uniform(0.0, 0.06), root)
+            found = list(root.glob("thing-*"))
+            for path in found:
+                opened = open_artifact(path)
+                assert opened.manifest is not None
+                assert len(opened.manifest.files) == opened.manifest.facts["parts"] == 4
+            whole += len(found)
+            halves += len(list(root.glob(".building-*")))
+            build_one(root / "next")
+            assert {path.name for path in root.iterdir()} == {"next", *(p.name for p in found)}
+    assert whole > 8
+    assert halves > 8, "many kills hit a build that was under way"
 
 
 def test_leftovers_of_a_running_process_are_kept(tmp_path: Path) -> None:

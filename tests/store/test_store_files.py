@@ -6,24 +6,20 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hard_kills import nursery
 
 from copydesk.errors import Damaged, InUse, InvalidInput, NoRoom
 from copydesk.store import Catalogue, append_line, building, held, replace_bytes
 
 REPLACE_FOREVER = """
-import sys, itertools
-from pathlib import Path
-from copydesk.store import replace_bytes
-path = Path(sys.argv[1])
 for number in itertools.count():
-    replace_bytes(path, bytes([number % 256]) * (1000 + number % 256))
+    replace_bytes(target, bytes([number % 256]) * (100_000 + number % 256))
     if number == 0:
-        print("ready", flush=True)
+        ready()
 """
 HOLD = """
 import sys, time
@@ -86,16 +82,18 @@ def test_replacing_killed_at_any_moment_leaves_the_old_or_the_new(tmp_path: Path
     draw = random.Random(3)
     path = tmp_path / "state"
     seen: set[int] = set()
-    for _ in range(12):
-        with child_of(REPLACE_FOREVER, path):
-            time.sleep(draw.uniform(0.0, 0.06))
-        content = path.read_bytes()
-        seen.add(content[0])
-        assert content == bytes([content[0]]) * (1000 + content[0])
+    parts = 0
+    with nursery(REPLACE_FOREVER) as children:
+        for _ in range(60):
+            children.kill_after(draw.uniform(0.0, 0.03), path)
+            content = path.read_bytes()
+            assert content == bytes([content[0]]) * (100_000 + content[0])
+            seen.add(content[0])
+            parts += len(list(tmp_path.glob("*.part"))) + len(list(tmp_path.glob(".*.part")))
+            replace_bytes(path, b"last")
+            assert [item.name for item in tmp_path.iterdir()] == ["state"]
     assert len(seen) > 3, "the kills hit different moments"
-    replace_bytes(path, b"last")
-    assert [item.name for item in tmp_path.iterdir()] == ["state"], "no part of a dead one stays"
-    assert path.read_bytes() == b"last"
+    assert parts > 5, "some hit the middle of a write"
 
 
 def test_lines_are_appended(tmp_path: Path) -> None:

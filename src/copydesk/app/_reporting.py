@@ -10,7 +10,7 @@ from copydesk.store import replace_bytes
 
 def write_report(workspace: Workspace) -> Path:
     """Render comparisons and drafts into `report.html`; returns its path."""
-    path = workspace.root / "report.html"
+    path = workspace.report_path
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     page = render_report(
         title=f"Copydesk: {workspace.root.name}",

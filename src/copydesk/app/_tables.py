@@ -9,20 +9,21 @@ from copydesk.desk import Curation, Training, Written
 from copydesk.records import Comparison, Finding, MethodRow
 
 _LABELS = {
-    "base": "untuned base",
-    "prompted": "base + guide and examples in prompt",
+    "base": "base",
+    "prompted": "prompted",
     "lora": "LoRA",
-    "full": "full fine-tuning",
+    "full": "full",
 }
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 _SHOWN_REJECTIONS = 20
+_SPLITS = {"time": "the newest", "seed": "drawn by the seed"}
 
 
 def show_curation(result: Curation) -> None:
     """What was kept, what was not, and why."""
     out.print(
         f"{result.client}: kept {result.kept} pages, {result.train} to train on and "
-        f"{result.heldout} held out (dataset {result.dataset})"
+        f"{result.heldout} held out, {_SPLITS[result.split]} (dataset {result.dataset})"
     )
     if not result.rejected:
         return
@@ -62,27 +63,20 @@ def show_training(result: Training) -> None:
 
 
 def show_comparison(result: Comparison) -> None:
-    """The table of methods and the verdict."""
-    table = Table(title=f"{result.client} on {result.base}", title_justify="left", pad_edge=False)
-    table.add_column("method", min_width=12)
-    for column in (
-        "held-out loss",
-        "share of full's gain",
-        "trained",
-        "memory",
-        "time",
-        "on disk",
-        "forgetting",
-        "others",
-    ):
-        table.add_column(column, justify="right")
+    """The table of methods and the verdict; fits into 80 columns."""
+    table = Table(
+        title=f"{result.client} on {result.base}", title_justify="left", box=None, pad_edge=False
+    )
+    table.add_column("method")
+    for column in ("held-out loss", "% of full's gain", "memory", "time", "disk", "forgot"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in result.rows:
         table.add_row(*_cells(row))
     out.print(table)
     out.print(
-        f"{result.heldout_documents} held-out pages, {result.heldout_tokens} tokens; brackets are "
-        "95% intervals over pages. Forgetting: loss on general text, after minus before; others: "
-        "the same on other clients' pages.",
+        f"{result.heldout_documents} held-out pages, {result.heldout_tokens} tokens; in brackets "
+        "95% intervals over pages. Prompted: the base with style guide and examples in its prompt. "
+        "Forgot: loss on general text, after minus before.",
         style="dim",
     )
     out.print(result.verdict, markup=False)
@@ -91,17 +85,15 @@ def show_comparison(result: Comparison) -> None:
 def _cells(row: MethodRow) -> list[str]:
     label = _LABELS.get(row.method, row.method)
     if row.status != "done":
-        return [label, row.status.replace("_", " "), *["-"] * 7]
+        return [label, row.status.replace("_", " "), *["-"] * 5]
     return [
         label,
         _interval(row.heldout_loss, row.heldout_loss_ci, ".3f", ".2f"),
         _interval(row.relative_performance, row.relative_performance_ci, ".0f", ".0f"),
-        _count(row.trainable_parameters),
         size(row.peak_memory_bytes),
         duration(row.train_seconds) if row.train_seconds else "-",
         size(row.artifact_bytes) if row.artifact_bytes else "-",
         "-" if row.forgetting is None else f"{row.forgetting:+.3f}",
-        "-" if row.others_change is None else f"{row.others_change:+.3f}",
     ]
 
 
@@ -110,15 +102,8 @@ def _interval(
 ) -> str:
     if value is None:
         return "-"
-    if interval is None:
-        return f"{value:{form}}"
-    return f"{value:{form}}\n{interval[0]:{ends}} to {interval[1]:{ends}}"
-
-
-def _count(number: int | None) -> str:
-    if not number:
-        return "-"
-    return f"{number / 1e6:.1f} M"
+    low, high = (f"{end:{ends}}" for end in interval or (value, value))
+    return f"{value:{form}}" if low == high else f"{value:{form}} ({low}-{high})"
 
 
 def show_written(item: Written) -> None:

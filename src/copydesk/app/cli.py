@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from copydesk import desk
@@ -38,6 +37,9 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting as key=value, e.g. lora_r=8. Repeatable."),
 ]
+_STOPPED = 130
+_UsageError: Any = typer.BadParameter.__bases__[0]
+"""What typer raises of a wrong command line: from click, or from the click inside newer typers."""
 
 
 @app.command()
@@ -139,11 +141,17 @@ def client_delete(
 
     Example: copydesk client delete acme --yes
     """
+    from copydesk.app._reporting import write_report
+
     with desk.open_workspace(workspace) as opened:
         opened.catalogue.client(name)
-        if not yes and not typer.confirm(f"Delete {name} and everything made from its pages?"):
+        question = f"Delete {name} and everything made from its pages?"
+        if not yes and not typer.confirm(question, err=True):
             raise typer.Abort
+        reported = opened.report_path.exists()
         opened.delete_client(name)
+        if reported:
+            write_report(opened)
     if as_json:
         emit_json({"deleted": name})
     else:
@@ -381,15 +389,16 @@ def _guarded(run: Callable[[], Any], *, as_json: bool) -> int:
     except CopydeskError as error:
         show_error(error, as_json=as_json)
         return _exit_code(error)
-    except click.exceptions.Abort:
+    except typer.Abort:
         err.print("Nothing was done.")
-        return 130
-    except click.ClickException as error:
+        return _STOPPED
+    except _UsageError as error:
+        if as_json:
+            emit_json({"error": {"what": error.format_message(), "where": None, "todo": None}})
         error.show()
         return 2
     except KeyboardInterrupt:
-        err.print("Stopped. Run the same command again to go on.")
-        return 130
+        code = _STOPPED
     except MemoryError:
         problem = OutOfMemory("The machine's memory does not suffice", todo="Use a smaller base.")
         show_error(problem, as_json=as_json)
@@ -398,6 +407,8 @@ def _guarded(run: Callable[[], Any], *, as_json: bool) -> int:
         traceback.print_exc()
         err.print("This is a fault in Copydesk. Please report it with the lines above.")
         return 3
+    if code == _STOPPED:  # typer turns an interrupt into this code
+        err.print("Stopped. Run the same command again to go on.")
     return code if isinstance(code, int) else 0
 
 

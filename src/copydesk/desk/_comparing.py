@@ -1,6 +1,5 @@
 """`compare`: methods measured on a client's held-out pages, and kept."""
 
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -13,7 +12,7 @@ from copydesk.errors import InvalidInput
 from copydesk.models import find_method, pick_device
 from copydesk.records import Comparison, Document, Example, Listener, LossPoint, MethodRow
 from copydesk.registry import versions
-from copydesk.store import building, held, json_bytes, read_json
+from copydesk.store import Artifact, held, json_bytes, open_artifact, read_json
 from copydesk.study import Question, Trained, compare
 from copydesk.train import Recipe, RunSettings
 
@@ -107,21 +106,22 @@ def _others(workspace: "Workspace", client: str) -> dict[str, tuple[Example, ...
 def _trained(workspace: "Workspace", client: str, recipes: Sequence[Recipe]) -> dict[str, Trained]:
     """Adapters that the client already has from one of these very recipes."""
     wanted = {recipe.digest for recipe in recipes if find_method(recipe.method).leaves == "adapter"}
-    return {
+    found = {
         version.inputs["run"]: Trained(path=version.path, facts=version.facts)
         for version in versions(workspace.catalogue, client)
         if version.inputs["run"] in wanted
     }
+    for adapter in found.values():
+        open_artifact(adapter.path)
+    return found
 
 
 def _keep(workspace: "Workspace", comparison: Comparison, runs: Mapping[str, str]) -> None:
-    staging = (
-        workspace.root / "artifacts" / KIND / ".staging" / (f"{comparison.client}-{os.getpid()}")
-    )
-    shutil.rmtree(staging, ignore_errors=True)
-    with building(staging, kind="comparison", inputs=dict(runs)) as artifact:
+
+    def fill(artifact: Artifact) -> None:
         (artifact.path / "comparison.json").write_bytes(json_bytes(asdict(comparison)))
-    workspace.catalogue.add(artifact, kind=KIND, client=comparison.client)
+
+    workspace.catalogue.make(kind=KIND, client=comparison.client, inputs=runs, fill=fill)
 
 
 def _comparison(raw: Any) -> Comparison:

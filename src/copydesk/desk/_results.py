@@ -29,6 +29,8 @@ class Curation:
     kept: int
     train: int
     heldout: int
+    split: str
+    """`time`: the newest pages are held out; `seed`: drawn, as asked or for want of dates."""
     rejected: tuple[Rejection, ...]
 
 

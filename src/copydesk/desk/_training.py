@@ -1,6 +1,5 @@
 """`train`: a version for each client, one after another."""
 
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -23,7 +22,7 @@ from copydesk.models import (
 )
 from copydesk.records import Document, Listener, Message
 from copydesk.registry import Version, add_version
-from copydesk.store import building, held
+from copydesk.store import Artifact, held
 from copydesk.train import Recipe, Tuning, make_settings, tune
 
 if TYPE_CHECKING:
@@ -157,10 +156,9 @@ def _train_one(
 def _store(workspace: "Workspace", client: str, tuning: Tuning) -> Version:
     """Write what the run leaves as an artifact, and list it."""
     recipe, result = tuning.recipe, tuning.result
-    staging = workspace.root / "artifacts" / "versions" / ".staging" / f"{client}-{os.getpid()}"
-    shutil.rmtree(staging, ignore_errors=True)
     interval = mean_loss_interval(result.heldout)
-    with building(staging, kind="version", inputs=recipe.inputs) as artifact:
+
+    def fill(artifact: Artifact) -> None:
         tuning.save(artifact.path)
         artifact.facts.update(
             base=recipe.base.name,
@@ -177,4 +175,5 @@ def _store(workspace: "Workspace", client: str, tuning: Tuning) -> Version:
             peak_memory_bytes=tuning.peak_memory_bytes,
             curve=[asdict(point) for point in result.curve],
         )
-    return add_version(workspace.catalogue, artifact, client)
+
+    return add_version(workspace.catalogue, client, recipe.inputs, fill)

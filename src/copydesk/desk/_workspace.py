@@ -37,7 +37,7 @@ from copydesk.records import (
     ignore_progress,
 )
 from copydesk.registry import versions
-from copydesk.store import Catalogue, building, held, json_digest, replace_bytes
+from copydesk.store import Artifact, Catalogue, held, json_digest, replace_bytes, storage_errors
 
 if TYPE_CHECKING:
     from copydesk.models import BaseInfo
@@ -47,10 +47,10 @@ DATASETS = "datasets"
 
 
 def init(path: PathLike = ".") -> "Workspace":
-    """Make a workspace in a new or empty folder, and open it.
+    """Make a workspace in a folder, which may hold other things, and open it.
 
     Raises:
-        AlreadyThere: the folder is a workspace, or holds other things.
+        AlreadyThere: the folder is a workspace already.
     """
     root = Path(path).expanduser()
     if (root / CONFIG_FILE).exists():
@@ -135,11 +135,15 @@ class Workspace:
         """
         self.catalogue.client(name)
         with held(self.root / "locks", name, doing="deletes it"):
-            self.catalogue.remove_client(name)
+            # Its name goes last: cut off before, the client is still there to be deleted again,
+            # and nothing is listed that is gone.
+            self.catalogue.forget_artifacts(name)
+            self.report_path.unlink(missing_ok=True)
             for folder in (self.client_folder(name), self.root / "runs" / name):
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
             for shelf in (self.root / "artifacts").glob("*"):
-                shutil.rmtree(shelf / name, ignore_errors=True)
+                _remove(shelf / name)
+            self.catalogue.remove_client(name)
 
     def style_guide(self, client: str) -> StyleGuide:
         """The client's style guide; an empty one where none was given."""
@@ -147,6 +151,11 @@ class Workspace:
         for path in sorted(self.client_folder(client).glob("style_guide.*")):
             return read_style_guide(path)
         return StyleGuide()
+
+    @property
+    def report_path(self) -> Path:
+        """Where the report of all clients lies. It quotes drafts, so no deletion leaves it."""
+        return self.root / "report.html"
 
     def client_folder(self, name: str) -> Path:
         """Where a client's style guide and drafts lie."""
@@ -186,14 +195,16 @@ class Workspace:
         inputs = {
             "pages": json_digest(sorted(page.sha256 for page in (*found.train, *found.heldout)))
         }
-        staging = self.root / "artifacts" / DATASETS / ".staging" / f"{client}-{os.getpid()}"
-        shutil.rmtree(staging, ignore_errors=True)
-        with building(staging, kind="dataset", inputs=inputs) as artifact:
+
+        def fill(artifact: Artifact) -> None:
             write_documents(artifact.path / "train.jsonl", found.train)
             write_documents(artifact.path / "heldout.jsonl", found.heldout)
             write_rejections(artifact.path / "rejected.jsonl", found.rejected)
-            artifact.facts.update(train=len(found.train), heldout=len(found.heldout))
-        entry = self.catalogue.add(artifact, kind=DATASETS, client=client)
+            artifact.facts.update(
+                train=len(found.train), heldout=len(found.heldout), split=found.split
+            )
+
+        entry = self.catalogue.make(kind=DATASETS, client=client, inputs=inputs, fill=fill)
         return Curation(
             client=client,
             dataset=f"{client}/{entry.number}",
@@ -201,6 +212,7 @@ class Workspace:
             kept=len(found.train) + len(found.heldout),
             train=len(found.train),
             heldout=len(found.heldout),
+            split=found.split,
             rejected=found.rejected,
         )
 
@@ -401,3 +413,9 @@ class Workspace:
             versions=len(versions(self.catalogue, name)),
             style_guide=any(self.client_folder(name).glob("style_guide.*")),
         )
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        with storage_errors(folder):
+            shutil.rmtree(folder)

@@ -1,6 +1,6 @@
 """Add and look up versions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,14 @@ class Version:
         return str(self.facts["method"])
 
 
-def add_version(catalogue: Catalogue, artifact: Artifact, client: str) -> Version:
-    """List a finished artifact as the client's next version."""
-    return _version(catalogue.add(artifact, kind=KIND, client=client))
+def add_version(
+    catalogue: Catalogue,
+    client: str,
+    inputs: Mapping[str, str],
+    fill: Callable[[Artifact], None],
+) -> Version:
+    """Make the client's next version; `fill` writes it, see `Catalogue.make`."""
+    return _version(catalogue.make(kind=KIND, client=client, inputs=inputs, fill=fill))
 
 
 def versions(catalogue: Catalogue, client: str) -> tuple[Version, ...]:
@@ -55,7 +60,7 @@ def find_version(catalogue: Catalogue, ref: str) -> Version:
     """
     client, at, number = ref.partition("@")
     found = versions(catalogue, client)
-    if at and not number.isdigit():
+    if at and not number.isdecimal():
         raise InvalidInput(f"{ref!r} is not a version", todo="Write it as client@number.")
     if not found:
         raise UnknownName(
@@ -64,7 +69,7 @@ def find_version(catalogue: Catalogue, ref: str) -> Version:
     if not at:
         return found[-1]
     for version in found:
-        if version.number == int(number):
+        if str(version.number) == number:
             return version
     names = ", ".join(version.name for version in found)
     raise UnknownName(f"There is no version {ref!r}", todo=f"Versions are: {names}.")

@@ -14,6 +14,7 @@ from copydesk.errors import AlreadyThere, Damaged
 from copydesk.store._files import (
     file_sha256,
     flush_to_disk,
+    is_running,
     json_bytes,
     json_digest,
     read_json,
@@ -21,6 +22,8 @@ from copydesk.store._files import (
 )
 
 MANIFEST = "manifest.json"
+LEFTOVER = ".building-"
+"""How the name of an unfinished artifact starts; its builder's process number follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +75,8 @@ def building(target: Path, *, kind: str, inputs: Mapping[str, str]) -> Generator
     """
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(target.parent)
-        aside = target.parent / f".building-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        remove_leftovers(target.parent)
+        aside = target.parent / f"{LEFTOVER}{os.getpid()}-{uuid.uuid4().hex[:8]}"
         aside.mkdir()
         artifact = Artifact(path=aside)
         try:
@@ -95,14 +98,7 @@ def open_artifact(path: Path, *, verify: bool = True) -> Artifact:
     Raises:
         Damaged: the manifest is missing, or a file is missing or differs; names the file.
     """
-    raw = read_json(path / MANIFEST)
-    manifest = Manifest(
-        kind=raw["kind"],
-        created=raw["created"],
-        inputs=raw["inputs"],
-        facts=raw["facts"],
-        files=raw["files"],
-    )
+    manifest = _read_manifest(path / MANIFEST)
     if verify:
         for name, expected in manifest.files.items():
             file = path / name
@@ -114,6 +110,20 @@ def open_artifact(path: Path, *, verify: bool = True) -> Artifact:
                     todo="Restore it from a backup, or make it again.",
                 )
     return Artifact(path=path, manifest=manifest)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    raw = read_json(path)
+    kinds = {"kind": str, "created": str, "inputs": dict, "facts": dict, "files": dict}
+    if not isinstance(raw, dict) or any(
+        not isinstance(raw.get(key), kind) for key, kind in kinds.items()
+    ):
+        raise Damaged(
+            f"{path.name} is not a manifest",
+            where=str(path),
+            todo="Restore it from a backup, or make it again.",
+        )
+    return Manifest(**{key: raw[key] for key in kinds})
 
 
 def _seal(
@@ -138,18 +148,9 @@ def _seal(
     return manifest
 
 
-def _remove_leftovers(parent: Path) -> None:
-    for folder in parent.glob(".building-*"):
+def remove_leftovers(parent: Path) -> None:
+    """Remove folders that processes which are no longer running left while building."""
+    for folder in parent.glob(f"{LEFTOVER}*"):
         owner = folder.name.split("-")[1]
-        if not _is_running(int(owner)):
+        if owner.isdecimal() and not is_running(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

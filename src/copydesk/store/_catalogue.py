@@ -2,15 +2,26 @@
 
 import contextlib
 import datetime
+import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Generator
+import time
+import uuid
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from copydesk.errors import AlreadyThere, Damaged, InvalidInput, UnknownName
-from copydesk.store._artifacts import Artifact
+from copydesk.errors import (
+    AlreadyThere,
+    CopydeskError,
+    Damaged,
+    InUse,
+    InvalidInput,
+    NoRoom,
+    UnknownName,
+)
+from copydesk.store._artifacts import LEFTOVER, Artifact, building, remove_leftovers
 from copydesk.store._files import storage_errors
 
 SCHEMA = 1
@@ -61,21 +72,20 @@ class Catalogue:
 
         Raises:
             Damaged: the file is not a catalogue, or was written by a newer Copydesk.
+            NoRoom: the disk is full or may not be written.
         """
         self.root = root
-        file = root / "copydesk.db"
+        self._file = root / "copydesk.db"
+        with _database_errors(self._file):
+            self._db = sqlite3.connect(self._file, timeout=_WAIT_SECONDS, isolation_level=None)
         try:
-            with storage_errors(file):
-                self._db = sqlite3.connect(file, timeout=_WAIT_SECONDS, isolation_level=None)
-                self._db.execute("PRAGMA journal_mode = WAL")
+            with _database_errors(self._file):
+                self._write_ahead()
                 self._db.execute("PRAGMA foreign_keys = ON")
-                self._migrate()
-        except sqlite3.DatabaseError as error:
-            raise Damaged(
-                f"The catalogue cannot be opened: {error}",
-                where=str(file),
-                todo="Restore copydesk.db from a backup.",
-            ) from error
+            self._migrate()
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Close the file."""
@@ -101,12 +111,20 @@ class Catalogue:
                 f"Client {name!r} exists already", todo="Choose another name, or use this one."
             ) from error
 
+    def forget_artifacts(self, name: str) -> None:
+        """Take a client's artifacts off the list; their folders are the caller's to remove."""
+        self.client(name)
+        with self._writing():
+            self._db.execute("DELETE FROM artifacts WHERE client = ?", (name,))
+        remove_leftovers(self.root / "artifacts" / ".new")
+
     def remove_client(self, name: str) -> None:
         """Forget a client and its artifacts; their folders are the caller's to remove."""
         self.client(name)
         with self._writing():
             self._db.execute("DELETE FROM clients WHERE name = ?", (name,))
-        self._db.execute("VACUUM")
+        with _database_errors(self._file):
+            self._db.execute("VACUUM")
 
     def clients(self) -> tuple[ClientRow, ...]:
         """All clients, by name."""
@@ -129,13 +147,46 @@ class Catalogue:
             todo=f"Known clients: {names}. Add one with: copydesk client add NAME",
         )
 
+    def make(
+        self,
+        *,
+        kind: str,
+        client: str,
+        inputs: Mapping[str, str],
+        fill: Callable[[Artifact], None],
+    ) -> Entry:
+        """Build an artifact with `fill`, then number, place and list it.
+
+        Args:
+            kind: the shelf, e.g. `versions`.
+            client: whose it is.
+            inputs: digests of what it is made from.
+            fill: writes into `artifact.path` and may add to `artifact.facts`.
+
+        Raises:
+            NoRoom: the disk is full or may not be written; nothing is listed.
+        """
+        waiting = self.root / "artifacts" / ".new"
+        remove_leftovers(waiting)
+        target = waiting / f"{LEFTOVER}{os.getpid()}-{uuid.uuid4().hex}"
+        try:
+            with building(target, kind=kind, inputs=inputs) as artifact:
+                fill(artifact)
+            return self.add(artifact, kind=kind, client=client)
+        finally:
+            shutil.rmtree(target, ignore_errors=True)
+
     def add(self, artifact: Artifact, *, kind: str, client: str) -> Entry:
         """Number a finished artifact, move it to its place and list it.
 
         The folder moves to `artifacts/KIND/CLIENT/NUMBER` before its row is written, so a row
         never points at something that is not whole.
+
+        Raises:
+            UnknownName: no such client; the artifact stays where it is.
         """
         with self._writing():
+            self.client(client)
             shelf = self.root / "artifacts" / kind / client
             row = self._db.execute(
                 "SELECT coalesce(max(number), 0) FROM artifacts WHERE kind = ? AND client = ?",
@@ -196,6 +247,22 @@ class Catalogue:
         found = self.entries(kind, client)
         return found[-1] if found else None
 
+    def _write_ahead(self) -> None:
+        """Switch the file to write-ahead logging, so that readers and a writer do not wait.
+
+        SQLite does not wait itself when another process switches at the same moment.
+        """
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
     def _migrate(self) -> None:
         with self._writing():
             version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
@@ -212,13 +279,63 @@ class Catalogue:
 
     @contextlib.contextmanager
     def _writing(self) -> Generator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        with _database_errors(self._file):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # SQLite rolls back by itself where the disk is full
+                    self._db.execute("ROLLBACK")
+                raise
+
+
+@contextlib.contextmanager
+def _database_errors(file: Path) -> Generator[None]:
+    """Turn SQLite's errors into ours; a broken constraint is the caller's to explain."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise _explained(error, file) from error
+
+
+def _explained(error: sqlite3.DatabaseError, file: Path) -> CopydeskError:
+    where = str(file)
+    code = _code(error)
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(file)):
+        return NoRoom(
+            "The disk is full; nothing was changed",
+            where=where,
+            todo="Free some space and run the same command again.",
+        )
+    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
+        return NoRoom(
+            "The catalogue may not be written",
+            where=where,
+            todo="Check the folder's permissions, or choose another workspace.",
+        )
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return InUse(
+            f"Another process has kept the catalogue busy for {_WAIT_SECONDS:.0f} seconds",
+            where=where,
+            todo="Wait until it ends, then try again.",
+        )
+    return Damaged(
+        f"The catalogue cannot be used: {error}",
+        where=where,
+        todo="Restore copydesk.db from a backup.",
+    )
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's result code, without its finer distinctions."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _is_full(file: Path) -> bool:
+    return shutil.disk_usage(file.parent).free < 1 << 16
 
 
 def _now() -> str:

@@ -5,37 +5,61 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from copydesk.errors import Damaged, NoRoom
+from safetensors import SafetensorError
+
+from copydesk.errors import CopydeskError, Damaged, InvalidInput, NoRoom
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+_NO_PATH = {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Generator[None]:
-    """Turn a full disk or a read-only folder into `NoRoom`, naming `path`."""
+    """Turn what the system says of `path` into our errors, which name it.
+
+    Raises:
+        NoRoom: the disk is full, or the folder is read-only.
+        InvalidInput: there can be no such path: it leads through a file, or is too long.
+    """
     try:
         yield
-    except OSError as error:
-        if isinstance(error, NoRoom | Damaged):
-            raise
-        if error.errno in _FULL:
+    except CopydeskError:
+        raise
+    except (OSError, SafetensorError) as error:
+        number = _system_error(error)
+        if number in _FULL:
             raise NoRoom(
                 "The disk is full; nothing was changed",
                 where=str(path),
                 todo="Free some space and run the same command again.",
             ) from error
-        if error.errno in _FORBIDDEN:
+        if number in _FORBIDDEN:
             raise NoRoom(
                 "The folder may not be written",
                 where=str(path),
                 todo="Check its permissions, or choose another workspace.",
             ) from error
+        if number in _NO_PATH:
+            raise InvalidInput(
+                f"The path cannot be used: {os.strerror(number)}",
+                where=str(path),
+                todo="Name another place.",
+            ) from error
         raise
+
+
+def _system_error(error: OSError | SafetensorError) -> int:
+    """The system's number of an error, which safetensors tells in its text only; 0 for none."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    told = re.search(r"os error (\d+)", str(error))
+    return int(told[1]) if told else 0
 
 
 def flush_to_disk(path: Path) -> None:
@@ -62,8 +86,9 @@ def replace_bytes(path: Path, content: bytes) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_parts(path)
         try:
-            with aside.open("wb") as file:
+            with path.open('wb') as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -71,6 +96,26 @@ def replace_bytes(path: Path, content: bytes) -> None:
         finally:
             aside.unlink(missing_ok=True)
         flush_to_disk(path.parent)
+
+
+def _remove_parts(path: Path) -> None:
+    """Remove what processes left that died while they replaced `path`."""
+    start = f".{path.name}."
+    for part in path.parent.glob(".*.part"):
+        owner = part.name.removeprefix(start).removesuffix(".part")
+        if part.name.startswith(start) and owner.isdecimal() and not is_running(int(owner)):
+            part.unlink(missing_ok=True)
+
+
+def is_running(process: int) -> bool:
+    """Whether a process of that id is there."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:

@@ -23,14 +23,16 @@ def held(folder: Path, name: str, *, doing: str) -> Generator[None]:
     lock = FileLock(folder / f"{name}.lock")
     note = folder / f"{name}.holder"
     try:
-        lock.acquire(timeout=0)
+        with storage_errors(folder):
+            lock.acquire(timeout=0)
     except Timeout as error:
         holder = note.read_text(encoding="utf-8") if note.exists() else "another process"
         raise InUse(
             f"{name} is in use by {holder}", todo="Wait until it ends, then try again."
         ) from error
     try:
-        note.write_text(f"process {os.getpid()}, which {doing}", encoding="utf-8")
+        with storage_errors(note):
+            note.write_text(f"process {os.getpid()}, which {doing}", encoding="utf-8")
         yield
     finally:
         note.unlink(missing_ok=True)

@@ -29,6 +29,8 @@ MICRO_TOKENS = 1024
 """Tokens run at once. On two cores 1,024 and 2,700 train at the same rate; 1,024 needs half the
 memory (benchmarks/train_vs_trl.py)."""
 CLIP_NORM = 1.0
+SCORINGS = 3
+"""Times that the held-out pages are scored on the way, evenly spread; the last is the end."""
 CHECKPOINT_SHARE = 0.05
 """At most this share of the time goes into checkpoints."""
 
@@ -67,7 +69,7 @@ def train(
     Args:
         tuned: a base under a method; its parameters are changed in place.
         examples: to train on, at least one.
-        heldout: scored before, after each epoch and at the end.
+        heldout: scored before, at each third and at the end.
         run: the settings.
         run_digest: identity of data, base, method and settings; checkpoints of others are ignored.
         folder: the run's own; gets `checkpoint-*` and `metrics.jsonl`.
@@ -90,7 +92,7 @@ def train(
     if position is None:
         first = LossPoint(step=0, seconds=0.0, heldout_loss=mean_loss(score(tuned, heldout)))
         position = Position(step=0, seconds=0.0, tokens=0, curve=(first,))
-    epoch_steps = max(1, round(len(steps) / run.epochs)) if run.max_steps is None else 0
+    scoring = {math.ceil(len(steps) * part / SCORINGS) for part in range(1, SCORINGS + 1)}
     checkpoint = _CheckpointClock(checkpoint_seconds)
     scored: tuple[ExampleLoss, ...] = ()
     listener(Progress(task=task, done=position.step, total=len(steps)))
@@ -101,7 +103,7 @@ def train(
         seconds = time.perf_counter() - started
         done = position.step + 1
         scored = ()
-        if done == len(steps) or (epoch_steps and done % epoch_steps == 0):
+        if done in scoring:
             scored = score(tuned, heldout)
         point = LossPoint(
             step=done,
