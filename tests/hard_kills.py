@@ -23,13 +23,16 @@ for line in sys.stdin:
     hear, say = os.pipe()
     child = os.fork()
     if child == 0:
-        work(Path(target), lambda: os.write(say, b"."))
-        os._exit(1)
-    os.read(hear, 1)
+        try:
+            work(Path(target), lambda: os.write(say, b"."))
+        finally:
+            os._exit(1)
+    os.close(say)
+    os.read(hear, 1)  # returns with nothing when the child dies before it is ready
     time.sleep(float(seconds))
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    os.close(hear), os.close(say)
+    os.close(hear)
     print(child if os.WIFSIGNALED(status) else "ended by itself", flush=True)
 """
 
@@ -45,7 +48,9 @@ class Nursery:
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(f"{seconds} {target}\n")
         self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+        answer = self._process.stdout.readline().strip()
+        assert answer.isdecimal(), f"the child {answer or 'did not start'}"
+        return int(answer)
 
 
 @contextlib.contextmanager

@@ -352,13 +352,6 @@ def write_bad_inputs(folder: Path) -> None:
         ("train fernwick --set lora_q=3", "lora_q"),
         ("train fernwick --set learning_rate=nan", "learning_rate"),
         ("train fernwick --set dtype=int3", "int3"),
-        pytest.param(
-            "train fernwick --set target_modules=q_prod",
-            "q_prod",
-            marks=pytest.mark.xfail(
-                strict=True, reason="models lets PEFT's NoMatchingPeftModuleError through"
-            ),
-        ),
         ("train fernwick --method full --set lora_r=3", "lora_r"),
         ("compare nobody", "nobody"),
         ("compare empty", "empty"),
@@ -408,6 +401,18 @@ def test_a_mistake_gets_one_line_and_changes_nothing(
     assert as_json.json.keys() == {"error"}
     said = as_json.json["error"]
     assert said["what"] and named in " ".join(str(part) for part in said.values())
+
+
+def test_a_layer_that_the_base_lacks_fails_the_client_alone(run: Run, agency: Path) -> None:
+    words = ("train", "fernwick", "--set", "target_modules=q_prod", "--workspace", agency)
+    ran = run(*words)
+    assert ran.code == 2, ran.err
+    assert "q_prod" in ran.error_line
+    as_json = run(*words, "--json")
+    assert as_json.code == 2
+    (failed,) = as_json.json["failed"]
+    assert failed["client"] == "fernwick" and "q_prod" in failed["error"]
+    assert as_json.json["versions"] == []
 
 
 def test_a_workspace_cannot_be_made_over_another(run: Run, agency: Path, tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def make_recipe(
         InvalidInput: a setting cannot be used.
     """
     chosen = find_method(method)
+    for section in workspace.config.settings:
+        find_method(section)
     workspace.documents(client)
     entry = workspace.catalogue.latest("datasets", client)
     assert entry is not None

@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass as validated
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
-from copydesk.errors import Damaged, UnknownName, WrongBase
+from copydesk.errors import Damaged, InvalidInput, UnknownName, WrongBase
 from copydesk.models._load import Base, pick_dtype
 from copydesk.models._lora import use_lean_lora
 from copydesk.models._quiet import quiet
@@ -71,8 +71,8 @@ class Method:
     label: str
     settings: type[FullSettings] | type[LoraSettings]
     learning_rate: float
-    """The default. LoRA's best rate is about ten times full fine-tuning's, and more in short runs
-    (LoRA Without Regret, 2025)."""
+    """The default. LoRA's best rate is about ten times full fine-tuning's (LoRA Without Regret,
+    2025)."""
     leaves: Literal["adapter", "base"]
     dtype: Callable[[str, torch.device], torch.dtype]
     """The number format of the base's weights, from the wanted one and the device."""
@@ -114,11 +114,20 @@ def _prepare_lora(base: Base, settings: LoraSettings, seed: int) -> Tuned:
         target_modules=targets if isinstance(targets, str) else list(targets),
         bias="none",
     )
-    with _seeded(seed), _peft_notices():
-        wrapper = get_peft_model(base.model, config)
+    try:
+        with _seeded(seed), _peft_notices():
+            wrapper = get_peft_model(base.model, config)
+    except ValueError as error:
+        raise InvalidInput(
+            f"LoRA cannot be put on {base.info.name}: {str(error).splitlines()[0]}",
+            where=f"target_modules={settings.target_modules}",
+            todo="Use all-linear, or names of the base's linear layers such as q_proj,v_proj.",
+        ) from error
     assert isinstance(wrapper, PeftModel)
     # PEFT wrote the path of this machine; a name means something elsewhere too.
-    wrapper.peft_config["default"].base_model_name_or_path = base.info.name
+    kept: Any = wrapper.peft_config["default"]
+    kept.base_model_name_or_path = base.info.name
+    kept.target_modules = sorted(kept.target_modules)  # a set: its order differs between processes
     use_lean_lora(wrapper)
     parameters = {
         name: parameter for name, parameter in wrapper.named_parameters() if parameter.requires_grad
@@ -145,7 +154,7 @@ METHODS: Mapping[str, Method] = {
         name="full",
         label="full fine-tuning",
         settings=FullSettings,
-        learning_rate=1e-4,
+        learning_rate=2e-4,
         leaves="base",
         dtype=_full_dtype,
         prepare=_prepare_full,
