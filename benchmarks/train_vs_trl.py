@@ -172,6 +172,7 @@ def main() -> None:
         return
     need("trl")
     base_info()
+    suffix = "" if options.rival_dtype == "auto" else f"-rival-{options.rival_dtype}"
     here = str(Path(__file__))
     for method in options.methods.split(","):
         mine: list[dict[str, Any]] = []
@@ -185,7 +186,7 @@ def main() -> None:
         left, right = summary(mine), summary(theirs)
         emit(
             {
-                "benchmark": f"train-{method}",
+                "benchmark": f"train-{method}{suffix}",
                 "versions": versions("copydesk", "torch", "transformers", "peft", "trl"),
                 "repeats": options.repeats,
                 "ours": left,
