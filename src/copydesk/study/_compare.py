@@ -42,7 +42,7 @@ from copydesk.study._prompted import prompted_chat
 from copydesk.study._verdict import verdict
 from copydesk.train import Recipe, tune
 
-_OTHERS = 24
+_OTHERS = 12
 """Other clients' held-out pages that are scored, spread evenly over the clients."""
 
 
@@ -114,7 +114,7 @@ def compare(
     tuned = _untuned(first, device)
     probe = _encode(question, tuned, first.run.max_length)
     listener(Progress(task=f"{task}: untuned base", done=0, total=2, unit="baselines"))
-    base_scores = _score_all(tuned, probe)
+    base_scores = _score_rest(tuned, probe, score(tuned, probe.heldout))
     listener(Progress(task=f"{task}: prompted base", done=1, total=2, unit="baselines"))
     prompted = score(tuned, probe.prompted)
     listener(Progress(task=f"{task}: prompted base", done=2, total=2, unit="baselines"))
@@ -180,6 +180,7 @@ def _measure(
         if done is not None:
             tuned = _retake(recipe, done, device)
             facts, size = dict(done.facts), folder_bytes(done.path)
+            heldout = score(tuned, probe.heldout)
         else:
             tuning = tune(
                 recipe,
@@ -188,11 +189,12 @@ def _measure(
                 device=device,
                 folder=folder / recipe.digest[:16],
                 task=task,
+                loss_before=mean_loss(base_scores.heldout),
                 checkpoint_seconds=checkpoint_seconds,
                 listener=listener,
                 should_stop=should_stop,
             )
-            tuned = tuning.tuned
+            tuned, heldout = tuning.tuned, tuning.result.heldout
             facts = {
                 "train_seconds": tuning.result.seconds,
                 "peak_memory_bytes": tuning.peak_memory_bytes,
@@ -203,7 +205,7 @@ def _measure(
             with tempfile.TemporaryDirectory(dir=folder) as aside:
                 tuning.save(Path(aside))
                 size = folder_bytes(Path(aside))
-        scores = _score_all(tuned, probe)
+        scores = _score_rest(tuned, probe, heldout)
     except (OutOfMemory, Diverged) as error:
         return _failed_row(recipe, error), None
     return _row(recipe, facts, size, scores, base_scores, question.hourly_usd), scores
@@ -342,9 +344,9 @@ def _spread(others: Mapping[str, tuple[Example, ...]]) -> list[Example]:
     return [example for name in sorted(others) for example in others[name][:share]]
 
 
-def _score_all(tuned: Tuned, probe: _Probe) -> _Scores:
+def _score_rest(tuned: Tuned, probe: _Probe, heldout: tuple[ExampleLoss, ...]) -> _Scores:
     return _Scores(
-        heldout=score(tuned, probe.heldout),
+        heldout=heldout,
         general=score(tuned, probe.general),
         others=score(tuned, probe.others) if probe.others else (),
     )

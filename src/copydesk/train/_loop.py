@@ -29,7 +29,7 @@ MICRO_TOKENS = 1024
 """Tokens run at once. On two cores 1,024 and 2,700 train at the same rate; 1,024 needs half the
 memory (benchmarks/train_vs_trl.py)."""
 CLIP_NORM = 1.0
-SCORINGS = 3
+SCORINGS = 2
 """Times that the held-out pages are scored on the way, evenly spread; the last is the end."""
 CHECKPOINT_SHARE = 0.05
 """At most this share of the time goes into checkpoints."""
@@ -60,6 +60,7 @@ def train(
     run_digest: str,
     folder: Path,
     task: str,
+    loss_before: float | None = None,
     checkpoint_seconds: float = 60.0,
     listener: Listener = ignore_progress,
     should_stop: Callable[[], bool] = lambda: False,
@@ -69,11 +70,12 @@ def train(
     Args:
         tuned: a base under a method; its parameters are changed in place.
         examples: to train on, at least one.
-        heldout: scored before, at each third and at the end.
+        heldout: scored before, half-way and at the end.
         run: the settings.
         run_digest: identity of data, base, method and settings; checkpoints of others are ignored.
         folder: the run's own; gets `checkpoint-*` and `metrics.jsonl`.
         task: what the progress events call this run.
+        loss_before: the base's held-out loss, where it is known already; else it is scored.
         checkpoint_seconds: time between checkpoints; longer where they would cost too much.
         listener: receives an event a step.
         should_stop: asked after every step; true writes a checkpoint and raises KeyboardInterrupt.
@@ -90,7 +92,9 @@ def train(
     position = read_checkpoint(folder, run_digest, tuned.parameters, optimizer)
     resumed_at = position.step if position else 0
     if position is None:
-        first = LossPoint(step=0, seconds=0.0, heldout_loss=mean_loss(score(tuned, heldout)))
+        if loss_before is None:
+            loss_before = mean_loss(score(tuned, heldout))
+        first = LossPoint(step=0, seconds=0.0, heldout_loss=loss_before)
         position = Position(step=0, seconds=0.0, tokens=0, curve=(first,))
     scoring = {math.ceil(len(steps) * part / SCORINGS) for part in range(1, SCORINGS + 1)}
     checkpoint = _CheckpointClock(checkpoint_seconds)
