@@ -67,16 +67,16 @@ def show_comparison(result: Comparison) -> None:
     table = Table(
         title=f"{result.client} on {result.base}", title_justify="left", box=None, pad_edge=False
     )
-    table.add_column("method")
-    for column in ("held-out loss", "% of full's gain", "memory", "time", "disk", "forgot"):
+    table.add_column("method", no_wrap=True)
+    for column in ("held-out loss", "% of full", "memory", "time", "disk", "forgot"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in result.rows:
         table.add_row(*_cells(row))
     out.print(table)
     out.print(
         f"{result.heldout_documents} held-out pages, {result.heldout_tokens} tokens; in brackets "
-        "95% intervals over pages. Prompted: the base with style guide and examples in its prompt. "
-        "Forgot: loss on general text, after minus before.",
+        "95% intervals over pages. % of full: share of full fine-tuning's gain. Prompted: the base "
+        "with guide and examples in its prompt. Forgot: loss on general text, after minus before.",
         style="dim",
     )
     out.print(result.verdict, markup=False)
