@@ -38,6 +38,7 @@ format: install
 	$(BIN)/ruff check --fix .
 
 bench: install
+	$(BIN)/python benchmarks/matrix_rate.py
 	$(BIN)/python benchmarks/train_vs_trl.py
 
 clean:

@@ -84,8 +84,8 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
     """The number format of frozen weights: `float32`, `bfloat16`, or `auto`.
 
     `auto` is bfloat16 where the device multiplies it faster than float32, else float32. On a CPU
-    that is timed once a process: emulated bfloat16 can be eight times slower (AVX2 only), native
-    twice as fast (AVX-512 BF16, AMX).
+    that is timed once a process: emulated bfloat16 (AVX2 only) is many times slower, native
+    (AVX-512 BF16, AMX) faster. benchmarks/matrix_rate.py prints both.
 
     Raises:
         InvalidInput: another word.

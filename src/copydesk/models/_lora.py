@@ -4,9 +4,8 @@
 
 PEFT's own forward makes two extra tensors as large as the output (the scaled product and the sum)
 and keeps what autograd needs for each step. Here the low-rank product is added in place, and only
-x, and x A' of width R, are kept for the backward pass. On the design's 10.7k-token case this is
-about 5% faster and holds 16% less memory than PEFT's modules (benchmarks/train_vs_trl.py times the
-whole loop). Parameters stay PEFT's, so saving and loading do not know of it.
+x, and x A' of width R, are kept for the backward pass. benchmarks/train_vs_trl.py times the whole
+loop. Parameters stay PEFT's, so saving and loading do not know of it.
 """
 
 from typing import Any

@@ -26,8 +26,7 @@ from copydesk.train._plan import plan_steps, rate_at
 from copydesk.train._settings import RunSettings
 
 MICRO_TOKENS = 1024
-"""Tokens run at once. On two cores 1,024 and 2,700 train at the same rate; 1,024 needs half the
-memory (benchmarks/train_vs_trl.py)."""
+"""Tokens run at once: enough to fill a CPU's matrix units, and it bounds the activations."""
 CLIP_NORM = 1.0
 SCORINGS = 2
 """Times that the held-out pages are scored on the way, evenly spread; the last is the end."""
