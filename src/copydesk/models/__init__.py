@@ -25,6 +25,7 @@ from copydesk.models._methods import (
     merge,
 )
 from copydesk.models._pack import Packed, pack, split_by_tokens
+from copydesk.models._shared_prefix import prefix_states, shared_length
 
 __all__ = [
     "ATTENTION",
@@ -53,6 +54,8 @@ __all__ = [
     "pack",
     "pick_device",
     "pick_dtype",
+    "prefix_states",
+    "shared_length",
     "split_by_tokens",
     "template_digest",
 ]

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from copydesk.models._attention import SegmentPrefix
 from copydesk.models._pack import Packed
 
 CHUNK = 256
@@ -58,9 +59,17 @@ def backward_loss(model: PreTrainedModel, packed: Packed, *, divisor: int) -> fl
 
 
 @torch.no_grad()
-def answer_losses(model: PreTrainedModel, packed: Packed) -> list[ExampleLoss]:
-    """Summed loss of each packed example, without gradients."""
-    hidden_LD = _answer_states(model, packed)
+def answer_losses(
+    model: PreTrainedModel, packed: Packed, *, prefix: SegmentPrefix | None = None
+) -> list[ExampleLoss]:
+    """Summed loss of each packed example, without gradients.
+
+    Args:
+        model: as for `backward_loss`.
+        packed: on the model's device.
+        prefix: states of earlier tokens that every example sees; see `prefix_states`.
+    """
+    hidden_LD = _answer_states(model, packed, prefix)
     sums = torch.zeros(len(packed.lengths), dtype=torch.float64, device=hidden_LD.device)
     for start in range(0, packed.targets, CHUNK):
         losses = functional.cross_entropy(
@@ -76,14 +85,18 @@ def answer_losses(model: PreTrainedModel, packed: Packed) -> list[ExampleLoss]:
     ]
 
 
-def _answer_states(model: PreTrainedModel, packed: Packed) -> torch.Tensor:
+def _answer_states(
+    model: PreTrainedModel, packed: Packed, prefix: SegmentPrefix | None = None
+) -> torch.Tensor:
     """Last hidden states [L, D] at the positions that carry loss."""
     trunk: Any = getattr(model, model.base_model_prefix)
+    start = prefix[0][0].shape[2] if prefix else 0
     output = trunk(
         input_ids=packed.input_ids_T[None],
-        position_ids=packed.position_ids_T[None],
+        position_ids=packed.position_ids_T[None] + start,
         use_cache=False,
         segment_lengths=packed.lengths,
+        segment_prefix=prefix,
     )
     hidden_TD: torch.Tensor = output.last_hidden_state[0]
     return hidden_TD[packed.loss_positions_L]
