@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from copydesk.errors import InvalidInput
-from copydesk.models import Base, BaseStore, encode_chat, load_base
+from copydesk.models import Base, BaseStore, encode_chat, load_base, untuned
 from copydesk.records import Message, Sampling
 from copydesk.serve import Writer
 
@@ -21,7 +21,7 @@ def base(tiny_base: Path, tmp_path: Path) -> Base:
 
 def test_greedy_text_equals_transformers_generate(base: Base) -> None:
     greedy = Sampling(max_new_tokens=30, temperature=0, repetition_penalty=1.0)
-    found = Writer(base, name="tiny").complete(CHAT, greedy)
+    found = Writer(untuned(base), name="tiny").complete(CHAT, greedy)
     prompt = torch.tensor([encode_chat(base.tokenizer, CHAT)])
     expected = base.model.generate(
         prompt,
@@ -38,13 +38,13 @@ def test_greedy_text_equals_transformers_generate(base: Base) -> None:
 def test_the_stream_adds_up_to_the_text(base: Base) -> None:
     pieces: list[str] = []
     sampling = Sampling(max_new_tokens=60, temperature=1.5, top_p=1.0, seed=3)
-    found = Writer(base, name="tiny").complete(CHAT, sampling, pieces.append)
+    found = Writer(untuned(base), name="tiny").complete(CHAT, sampling, pieces.append)
     assert len(pieces) > 5
     assert "".join(pieces) == found.text
 
 
 def test_the_seed_draws_the_text_and_nothing_else_does(base: Base) -> None:
-    writer = Writer(base, name="tiny")
+    writer = Writer(untuned(base), name="tiny")
     sampling = Sampling(max_new_tokens=40, temperature=1.2, top_p=1.0, seed=1)
     first = writer.complete(CHAT, sampling)
     torch.manual_seed(99)
@@ -57,8 +57,10 @@ def test_the_seed_draws_the_text_and_nothing_else_does(base: Base) -> None:
 
 def test_the_window_bounds_the_answer(base: Base) -> None:
     long = (Message(role="user", content="x" * 2030),)
-    found = Writer(base, name="tiny").complete(long, Sampling(max_new_tokens=500, temperature=0))
+    found = Writer(untuned(base), name="tiny").complete(
+        long, Sampling(max_new_tokens=500, temperature=0)
+    )
     assert found.tokens <= 2048 - 2030
     too_long = (Message(role="user", content="x" * 2100),)
     with pytest.raises(InvalidInput, match="at most 2048"):
-        Writer(base, name="tiny").complete(too_long, Sampling())
+        Writer(untuned(base), name="tiny").complete(too_long, Sampling())

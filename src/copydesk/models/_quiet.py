@@ -1,6 +1,7 @@
-"""Keep transformers' own bars and notices off the terminal: only `app` draws."""
+"""Keep libraries' own bars and notices off the terminal: only `app` draws."""
 
 import contextlib
+import warnings
 from collections.abc import Generator
 
 from transformers import logging
@@ -17,3 +18,11 @@ def quiet() -> Generator[None]:
     finally:
         logging.set_verbosity(level)
         logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def peft_notices() -> Generator[None]:
+    """Silence what PEFT 0.21 does that transformers 5 calls old: nothing a user could change."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
+        yield
