@@ -139,8 +139,9 @@ def _keeps_apart(model: Any) -> bool:
     """Whether an example's states are the same alone and packed behind another.
 
     Architectures with attention of their own ignore ours without a word; those with convolutions
-    or recurrences take it and mix neighbours all the same. Rounding differs with the shapes:
-    measured below 1e-5 in float32 and 2e-2 in bfloat16, where mixing shows as 0.1 and more.
+    or recurrences take it and mix neighbours all the same. Mixing changed states by 1.3 times their
+    norm (a random LFM2); rounding, which differs with the shapes, by at most 1e-4 in float32 and
+    4 bits on a CPU. The limits leave room for a GPU's coarser products.
     """
     if not model._supports_attention_backend:
         return False
@@ -162,7 +163,7 @@ def _keeps_apart(model: Any) -> bool:
 
     alone = states(lengths[0], lengths[1:])
     difference = (states(0, lengths) - alone).norm(dim=-1) / alone.norm(dim=-1)
-    return bool((difference < (1e-3 if model.dtype == torch.float32 else 0.06)).all())
+    return bool((difference < (0.01 if model.dtype == torch.float32 else 0.1)).all())
 
 
 def pick_device() -> torch.device:

@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from copydesk.models._load import Base
+from copydesk.models._quiet import peft_notices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +63,11 @@ class Tuned:
         config: Any = self.virtual.wrapper.active_peft_config
         return int(config.num_virtual_tokens)
 
-    @property
-    def speaker(self) -> Any:
-        """What to call `generate` on: PEFT puts the virtual tokens in front there."""
-        return self.virtual.wrapper if self.virtual else self.model
+    def generate(self, *args: Any, **options: Any) -> torch.Tensor:
+        """What transformers' `generate` gives, behind the method's virtual tokens if it has any."""
+        speaker: Any = self.virtual.wrapper if self.virtual else self.model
+        with peft_notices():
+            return speaker.generate(*args, **options)
 
 
 def untuned(base: Base) -> Tuned:

@@ -47,7 +47,6 @@ class Writer:
         tokenizer = self._base.tokenizer
         prompt = encode_chat(tokenizer, messages)
         stream = _TextStream(tokenizer, on_text) if on_text else None
-        model = self._tuned.speaker
         drawn = sampling.temperature > 0
         device = self._base.device
         with (
@@ -55,7 +54,7 @@ class Writer:
             torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []),
         ):
             torch.manual_seed(sampling.seed)
-            output = model.generate(
+            output = self._tuned.generate(
                 torch.tensor([prompt], device=device),
                 attention_mask=torch.ones(1, len(prompt), dtype=torch.long, device=device),
                 max_new_tokens=min(sampling.max_new_tokens, self._room(prompt)),
