@@ -24,12 +24,15 @@ from safetensors.torch import load_file, save_file
 
 from copydesk.errors import Damaged, InvalidInput, WrongBase
 from copydesk.models import (
+    ATTENTION,
     METHODS,
+    BaseStore,
     Tuned,
     answer_losses,
     backward_loss,
     find_method,
     load_adapter,
+    load_base,
     merge,
     pack,
     untuned,
@@ -131,6 +134,61 @@ def test_packed_loss_and_gradients_equal_pefts_own(
         assert parameter.grad is not None and wanted is not None, name
         error = (parameter.grad - wanted).norm() / wanted.norm().clamp_min(1e-12)
         assert float(error) < 1e-4, f"{name}: {float(error):.1e}"
+
+
+@pytest.mark.parametrize("method", list(SMALL))
+def test_what_is_trained_is_float32_over_a_bfloat16_base(tiny_base: Path, method: str) -> None:
+    chosen = find_method(method)
+    own = chosen.settings(**SMALL[method])
+    losses: dict[torch.dtype, float] = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        info = BaseStore(tiny_base.parent / "cache").find(str(tiny_base))
+        base = load_base(
+            info,
+            device=CPU,
+            dtype=dtype,
+            attention=ATTENTION,
+            quantisation=chosen.quantisation(own),
+        )
+        tuned = chosen.prepare(base, own, 3)
+        disturb(tuned)
+        losses[dtype] = backward_loss(tuned, pack(some_examples(base)), divisor=100)
+        for name, parameter in tuned.parameters.items():
+            assert parameter.dtype == torch.float32, name
+            assert parameter.grad is not None and bool(parameter.grad.any()), name
+    assert losses[torch.bfloat16] == pytest.approx(losses[torch.float32], rel=0.02)
+    assert losses[torch.bfloat16] != losses[torch.float32]
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("lora", {}),
+        ("lora", {"init_lora_weights": "pissa"}),
+        ("dora", {}),
+        ("prefix", {"prefix_projection": True}),
+        ("bottleneck", {}),
+    ],
+)
+def test_the_seed_draws_the_start_and_nothing_else_does(
+    tiny_base: Path, method: str, settings: Mapping[str, Any]
+) -> None:
+    """A resumed run starts from the same numbers, PiSSA's changed base among them."""
+
+    def start(seed: int) -> dict[str, torch.Tensor]:
+        own = find_method(method).settings(**{**SMALL[method], **settings})
+        tuned = find_method(method).prepare(packed_base(tiny_base), own, seed)
+        whole = dict(tuned.model.named_parameters()) | dict(tuned.parameters)
+        return {name: parameter.detach().clone() for name, parameter in whole.items()}
+
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first = start(1)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(6)
+    again, other = start(1), start(2)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
 def test_loraplus_names_every_b_and_nothing_else(tiny_base: Path) -> None:

@@ -5,13 +5,24 @@ from pathlib import Path
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+from bitsandbytes.nn import Linear4bit
 from peft import PeftModel
-from references import CPU, disturb, logits, packed_base, plain_model, reference_loss, some_examples
+from references import (
+    CPU,
+    disturb,
+    logits,
+    packed_base,
+    plain_model,
+    reference_loss,
+    some_examples,
+    tiny,
+)
 from transformers import BitsAndBytesConfig
 
 from copydesk.errors import InvalidInput
 from copydesk.models import (
     ATTENTION,
+    Base,
     QloraSettings,
     Quantisation,
     Tuned,
@@ -148,3 +159,20 @@ def test_a_merged_model_is_an_ordinary_base(
     assert "quantization" not in (tmp_path / "merged" / "config.json").read_text()
     again = plain_model(tmp_path / "merged")
     torch.testing.assert_close(logits(again), logits(base.model), rtol=1e-4, atol=1e-4)
+
+
+def test_training_keeps_the_layout_that_has_a_backward_pass(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU with AVX-512 BF16, bitsandbytes repacks weights at the first forward that scores."""
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+
+    def repacks(base: Base) -> set[bool]:
+        return {
+            module.support_avx512bf16_for_cpu
+            for module in base.model.modules()
+            if isinstance(module, Linear4bit)
+        }
+
+    assert repacks(packed_base(tiny_base, NF4)) == {False}
+    assert repacks(tiny(tiny_base, quantisation=NF4)) == {True}

@@ -66,16 +66,18 @@ def load_base(
     _attention.register()
     try:
         with quiet():
-            model = _read_model(info, device, dtype, attention, quantisation)
-            packed = attention == _attention.ATTENTION and _keeps_apart(model)
-            if attention == _attention.ATTENTION and not packed:
+            read = functools.partial(_read_model, info, device, dtype, quantisation)
+            wanted = attention == _attention.ATTENTION
+            model = read(attention, trained=wanted)
+            packed = wanted and _keeps_apart(model)
+            if wanted and not packed:
                 _LOG.warning(
                     "%s (%s) cannot run packed examples: each runs by itself, which is slower",
                     info.name,
                     type(model).__name__,
                 )
                 del model
-                model = _read_model(info, device, dtype, None, quantisation)
+                model = read(None, trained=True)
             tokenizer = AutoTokenizer.from_pretrained(
                 info.path, local_files_only=True, trust_remote_code=False
             )
@@ -105,8 +107,10 @@ def _read_model(
     info: BaseInfo,
     device: torch.device,
     dtype: torch.dtype,
-    attention: str | None,
     quantisation: Quantisation | None,
+    attention: str | None,
+    *,
+    trained: bool,
 ) -> Any:
     """The frozen model, in evaluation mode, on its device."""
     options: dict[str, Any] = {}
@@ -127,7 +131,7 @@ def _read_model(
     )
     if quantisation is None:
         model.to(device)
-    elif attention == _attention.ATTENTION:
+    elif trained:
         keep_differentiable(model)
     model.requires_grad_(False)
     model.eval()
