@@ -16,7 +16,13 @@ from references import (
     some_examples,
     tiny,
 )
-from transformers import AutoModelForCausalLM, BloomConfig, Lfm2Config, PretrainedConfig
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    FalconConfig,
+    Lfm2Config,
+    PretrainedConfig,
+)
 
 from copydesk.evaluate import score
 from copydesk.models import answer_losses, backward_loss, find_method, pack, untuned
@@ -25,6 +31,15 @@ OWN_ATTENTION = BloomConfig(
     vocab_size=260, hidden_size=64, n_layer=2, n_head=4, initializer_range=0.2, eos_token_id=256
 )
 """Bloom computes its own attention and ignores a registered one without a word."""
+REFUSED = FalconConfig(
+    vocab_size=260,
+    hidden_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    initializer_range=0.2,
+    eos_token_id=256,
+)
+"""Falcon does not load with a registered attention at all."""
 CONVOLUTION = Lfm2Config(
     vocab_size=260,
     hidden_size=64,
@@ -49,7 +64,9 @@ def write_base(folder: Path, config: PretrainedConfig) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("config", [OWN_ATTENTION, CONVOLUTION], ids=["bloom", "lfm2"])
+@pytest.mark.parametrize(
+    "config", [OWN_ATTENTION, REFUSED, CONVOLUTION], ids=["bloom", "falcon", "lfm2"]
+)
 def test_a_base_that_mixes_examples_runs_each_by_itself(
     tmp_path: Path, config: PretrainedConfig, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,11 +5,18 @@ import functools
 import gc
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 
 from copydesk.errors import InvalidInput, OutOfMemory
 from copydesk.models import _attention
@@ -67,17 +74,10 @@ def load_base(
     try:
         with quiet():
             read = functools.partial(_read_model, info, device, dtype, quantisation)
-            wanted = attention == _attention.ATTENTION
-            model = read(attention, trained=wanted)
-            packed = wanted and _keeps_apart(model)
-            if wanted and not packed:
-                _LOG.warning(
-                    "%s (%s) cannot run packed examples: each runs by itself, which is slower",
-                    info.name,
-                    type(model).__name__,
-                )
-                del model
-                model = read(None, trained=True)
+            if attention == _attention.ATTENTION:
+                model, packed = _read_for_packing(info, read)
+            else:
+                model, packed = read(attention, trained=False), False
             tokenizer = AutoTokenizer.from_pretrained(
                 info.path, local_files_only=True, trust_remote_code=False
             )
@@ -101,6 +101,23 @@ def load_base(
         packed=packed,
         quantisation=quantisation,
     )
+
+
+def _read_for_packing(info: BaseInfo, read: Callable[..., Any]) -> tuple[Any, bool]:
+    """The model with packed attention where that works, else with its own; and which it is."""
+    config = AutoConfig.from_pretrained(info.path, local_files_only=True, trust_remote_code=False)
+    architecture: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    if architecture._supports_attention_backend:
+        model = read(_attention.ATTENTION, trained=True)
+        if _keeps_apart(model):
+            return model, True
+        del model
+    _LOG.warning(
+        "%s (%s) cannot run packed examples: each runs by itself, which is slower",
+        info.name,
+        architecture.__name__,
+    )
+    return read(None, trained=True), False
 
 
 def _read_model(
@@ -142,13 +159,10 @@ def _read_model(
 def _keeps_apart(model: Any) -> bool:
     """Whether an example's states are the same alone and packed behind another.
 
-    Architectures with attention of their own ignore ours without a word; those with convolutions
-    or recurrences take it and mix neighbours all the same. Mixing changed states by 1.3 times their
-    norm (a random LFM2); rounding, which differs with the shapes, by at most 1e-4 in float32 and
-    4 bits on a CPU. The limits leave room for a GPU's coarser products.
+    Convolutions and recurrences take our attention and mix neighbours all the same. Mixing changed
+    states by 1.3 times their norm (a random LFM2); rounding, which differs with the shapes, by at
+    most 1e-4 in float32 and 4 bits on a CPU. The limits leave room for a GPU's coarser products.
     """
-    if not model._supports_attention_backend:
-        return False
     trunk = getattr(model, model.base_model_prefix)
     lengths = (4, 3)
     ids_T = (
@@ -165,8 +179,12 @@ def _keeps_apart(model: Any) -> bool:
         )
         return output.last_hidden_state[0, -lengths[1] :].float()
 
-    alone = states(lengths[0], lengths[1:])
-    difference = (states(0, lengths) - alone).norm(dim=-1) / alone.norm(dim=-1)
+    try:
+        alone = states(lengths[0], lengths[1:])
+        together = states(0, lengths)
+    except TypeError:  # it takes no positions, or does not hand on what attention needs
+        return False
+    difference = (together - alone).norm(dim=-1) / alone.norm(dim=-1)
     return bool((difference < (0.01 if model.dtype == torch.float32 else 0.1)).all())
 
 
