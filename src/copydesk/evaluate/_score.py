@@ -39,12 +39,12 @@ def score(
     try:
         with torch.inference_mode():
             prefix = None
-            if shared := shared_length(examples):
-                prefix = prefix_states(model.model, examples[0].ids[:shared])
+            if model.base.packed and (shared := shared_length(examples)):
+                prefix = prefix_states(model, examples[0].ids[:shared])
                 examples = [example.without_start(shared) for example in examples]
             for run in split_by_tokens(examples, batch_tokens):
                 packed = pack(run).to(model.base.device)
-                losses.extend(answer_losses(model.model, packed, prefix=prefix))
+                losses.extend(answer_losses(model, packed, prefix=prefix))
                 if on_done:
                     on_done(len(losses))
     finally:

@@ -1,17 +1,12 @@
 """Examples that start alike: the common start is run once, and each example attends to it.
 
 A base prompted with a style guide and example pages carries the same thousand tokens before every
-brief. Their keys and values are computed once and stand before each example as a cache would; the
-losses are the same but for rounding.
+brief. Their keys and values are computed once (`prefix_states`) and stand before each example as a
+cache would; the losses are the same but for rounding.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
-import torch
-from transformers import DynamicCache, PreTrainedModel
-
-from copydesk.models._attention import SegmentPrefix
 from copydesk.models._encode import Encoded
 
 _WORTH = 0.25
@@ -30,18 +25,3 @@ def shared_length(examples: Sequence[Encoded]) -> int:
             break
     saved = length * (len(examples) - 1)
     return length if saved > _WORTH * sum(len(example.ids) for example in examples) else 0
-
-
-def prefix_states(model: PreTrainedModel, ids: Sequence[int]) -> SegmentPrefix:
-    """Each layer's keys and values of the tokens `ids`, for `answer_losses(prefix=...)`."""
-    trunk: Any = getattr(model, model.base_model_prefix)
-    cache = DynamicCache()
-    trunk(
-        input_ids=torch.tensor([ids], device=model.device),
-        position_ids=torch.arange(len(ids), device=model.device)[None],
-        past_key_values=cache,
-        use_cache=True,
-        segment_lengths=(len(ids),),
-    )
-    layers: Any = cache.layers
-    return [(layer.keys, layer.values) for layer in layers]

@@ -171,7 +171,7 @@ def _step(
             torch.manual_seed(run.seed * 1_000_003 + step)
             for part in split_by_tokens(batch, MICRO_TOKENS):
                 packed = pack(part).to(tuned.base.device)
-                loss += backward_loss(tuned.model, packed, divisor=targets)
+                loss += backward_loss(tuned, packed, divisor=targets)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise OutOfMemory(
             f"Training ran out of memory at step {step + 1}",

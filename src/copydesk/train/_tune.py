@@ -101,7 +101,13 @@ def tune(
     memory = PeakMemory(device)
     method = find_method(recipe.method)
     with memory.watching():
-        base = load_base(recipe.base, device=device, dtype=recipe.dtype, attention=ATTENTION)
+        base = load_base(
+            recipe.base,
+            device=device,
+            dtype=recipe.dtype,
+            attention=ATTENTION,
+            quantisation=method.quantisation(recipe.own),
+        )
         tuned = method.prepare(base, recipe.own, recipe.run.seed)
         result = train(
             tuned,
