@@ -125,7 +125,8 @@ def _share_input(layers: Sequence[Any]) -> None:
 
     def forward_of(place: int) -> Callable[..., torch.Tensor]:
         def forward(x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-            if any(map(_is_off, layers)):
+            # Tensors of inference mode do not say when they were changed in place.
+            if x.is_inference() or any(map(_is_off, layers)):
                 return _lean_forward([layers[place]])(x)
             same = bool(seen) and seen[0][0] is x and seen[0][1] == x._version
             if not same or place not in waiting:
