@@ -2,10 +2,10 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
+from copydesk.desk._place import Place
 from copydesk.errors import AlreadyThere, InvalidInput
 from copydesk.models import (
     Base,
@@ -21,18 +21,15 @@ from copydesk.models import (
 from copydesk.registry import Version, find_version
 from copydesk.store import open_artifact, storage_errors
 
-if TYPE_CHECKING:
-    from copydesk.desk._workspace import Workspace
-
 _OURS = ("manifest.json", "metrics.jsonl")
 
 
-def workspace_base(workspace: "Workspace") -> BaseInfo:
+def workspace_base(workspace: Place) -> BaseInfo:
     """The base that the workspace names; must have been pulled."""
     return BaseStore(default_cache()).find(workspace.config.base)
 
 
-def load_version(workspace: "Workspace", version: Version) -> Base:
+def load_version(workspace: Place, version: Version) -> Base:
     """A version's model, checked against its hashes and loaded for generation."""
     open_artifact(version.path)
     device = pick_device()
@@ -45,7 +42,7 @@ def load_version(workspace: "Workspace", version: Version) -> Base:
     return base
 
 
-def export_version(workspace: "Workspace", ref: str, *, to: str, folder: Path) -> Path:
+def export_version(workspace: Place, ref: str, *, to: str, folder: Path) -> Path:
     """Copy a version out as `peft` or `merged`; the folder must not exist yet."""
     version = find_version(workspace.catalogue, ref)
     if folder.exists():
@@ -71,7 +68,7 @@ def export_version(workspace: "Workspace", ref: str, *, to: str, folder: Path) -
     return folder
 
 
-def _write_merged(workspace: "Workspace", version: Version, folder: Path) -> None:
+def _write_merged(workspace: Place, version: Version, folder: Path) -> None:
     """Merge in float32, whatever the machine trains in: the sum is rounded once."""
     base = load_base(workspace_base(workspace), device=torch.device("cpu"), dtype=torch.float32)
     wrapper = load_adapter(base, version.path, bound_to=version.inputs["base"])

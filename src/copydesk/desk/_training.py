@@ -3,12 +3,13 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import AutoTokenizer
 
 from copydesk.corpus import BRIEF_TEMPLATE_VERSION, brief_text, document_example
 from copydesk.desk._models import workspace_base
+from copydesk.desk._place import Place, client_documents, newest_dataset
 from copydesk.desk._results import FailedClient, TrainedVersion, Training
 from copydesk.errors import CopydeskError
 from copydesk.evaluate import mean_loss_interval
@@ -25,15 +26,12 @@ from copydesk.registry import Version, add_version
 from copydesk.store import Artifact, held
 from copydesk.train import Recipe, Tuning, make_settings, tune
 
-if TYPE_CHECKING:
-    from copydesk.desk._workspace import Workspace
-
 DEFAULT_METHOD = "lora"
 """What `auto` means: comparisons on small sets find it level with full fine-tuning, cheaper."""
 
 
 def train_clients(
-    workspace: "Workspace",
+    place: Place,
     clients: Sequence[str],
     *,
     method: str,
@@ -42,22 +40,22 @@ def train_clients(
     should_stop: Callable[[], bool],
 ) -> Training:
     """Train each client; see `Workspace.train`."""
-    base = workspace_base(workspace)
+    base = workspace_base(place)
     chosen = DEFAULT_METHOD if method == "auto" else method
-    recipes = {name: make_recipe(workspace, name, chosen, settings, base) for name in clients}
+    recipes = {name: make_recipe(place, name, chosen, settings, base) for name in clients}
     made: list[TrainedVersion] = []
     failed: list[FailedClient] = []
     for client, recipe in recipes.items():
         try:
-            with held(workspace.root / "locks", client, doing="trains it"):
-                made.append(_train_one(workspace, client, recipe, listener, should_stop))
+            with held(place.locks, client, doing="trains it"):
+                made.append(_train_one(place, client, recipe, listener, should_stop))
         except CopydeskError as error:
             failed.append(FailedClient(client=client, error=error))
     return Training(versions=tuple(made), failed=tuple(failed))
 
 
 def make_recipe(
-    workspace: "Workspace",
+    place: Place,
     client: str,
     method: str,
     settings: Mapping[str, Any],
@@ -70,21 +68,19 @@ def make_recipe(
         InvalidInput: a setting cannot be used.
     """
     chosen = find_method(method)
-    for section in workspace.config.settings:
+    for section in place.config.settings:
         find_method(section)
-    workspace.documents(client)
-    entry = workspace.catalogue.latest("datasets", client)
-    assert entry is not None
+    dataset = newest_dataset(place, client)
     run, own = make_settings(
         method,
-        {"seed": workspace.config.seed, **workspace.config.settings.get(method, {}), **settings},
+        {"seed": place.config.seed, **place.config.settings.get(method, {}), **settings},
     )
     tokenizer = AutoTokenizer.from_pretrained(
         base.path, local_files_only=True, trust_remote_code=False
     )
     return Recipe(
         base=base,
-        dataset_digest=entry.digest,
+        dataset_digest=dataset.digest,
         template_digest=f"{template_digest(tokenizer)}/brief-{BRIEF_TEMPLATE_VERSION}",
         method=method,
         run=run,
@@ -114,16 +110,16 @@ def encode_documents(
 
 
 def _train_one(
-    workspace: "Workspace",
+    place: Place,
     client: str,
     recipe: Recipe,
     listener: Listener,
     should_stop: Callable[[], bool],
 ) -> TrainedVersion:
-    train_pages, heldout_pages = workspace.documents(client)
+    train_pages, heldout_pages = client_documents(place, client)
     examples = encode_documents(train_pages, recipe.base, recipe.run.max_length)
     heldout = encode_documents(heldout_pages, recipe.base, recipe.run.max_length)
-    folder = workspace.root / "runs" / client / recipe.digest[:16]
+    folder = place.runs_folder(client) / recipe.digest[:16]
     tuning = tune(
         recipe,
         examples,
@@ -131,11 +127,11 @@ def _train_one(
         device=pick_device(),
         folder=folder,
         task=f"train {client} ({find_method(recipe.method).label})",
-        checkpoint_seconds=workspace.config.checkpoint_seconds,
+        checkpoint_seconds=place.config.checkpoint_seconds,
         listener=listener,
         should_stop=should_stop,
     )
-    version = _store(workspace, client, tuning)
+    version = _store(place, client, tuning)
     shutil.rmtree(folder, ignore_errors=True)
     result = tuning.result
     before = result.curve[0].heldout_loss
@@ -155,7 +151,7 @@ def _train_one(
     )
 
 
-def _store(workspace: "Workspace", client: str, tuning: Tuning) -> Version:
+def _store(place: Place, client: str, tuning: Tuning) -> Version:
     """Write what the run leaves as an artifact, and list it."""
     recipe, result = tuning.recipe, tuning.result
     interval = mean_loss_interval(result.heldout)
@@ -178,4 +174,4 @@ def _store(workspace: "Workspace", client: str, tuning: Tuning) -> Version:
             curve=[asdict(point) for point in result.curve],
         )
 
-    return add_version(workspace.catalogue, client, recipe.inputs, fill)
+    return add_version(place.catalogue, client, recipe.inputs, fill)
