@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from copydesk.corpus import document_example
+from copydesk.corpus import material_example
 from copydesk.desk._models import workspace_base
-from copydesk.desk._place import DATASETS, Place, client_documents, client_style_guide
+from copydesk.desk._place import DATASETS, Place, client_material, client_style_guide
 from copydesk.desk._training import make_recipe
 from copydesk.errors import InvalidInput
-from copydesk.models import find_method, pick_device
-from copydesk.records import Comparison, Document, Example, Listener, LossPoint, MethodRow
+from copydesk.models import EncodedCache, find_method, load_tokenizer, pick_device
+from copydesk.records import Comparison, Example, Listener, LossPoint, Material, MethodRow
 from copydesk.registry import versions
 from copydesk.store import Artifact, held, json_bytes, open_artifact, read_json
 from copydesk.study import Question, Trained, compare
@@ -34,10 +34,12 @@ def compare_methods(
         raise InvalidInput("No method to compare", todo="Name some: --methods lora,full")
     base = workspace_base(place)
     names = list(dict.fromkeys(methods))
+    tokenizer = load_tokenizer(base)
     recipes = tuple(
-        make_recipe(place, client, name, _known(name, settings, names), base) for name in names
+        make_recipe(place, client, name, _known(name, settings, names), base, tokenizer)
+        for name in names
     )
-    train_pages, heldout_pages = client_documents(place, client)
+    train_pages, heldout_pages = client_material(place, client)
     question = Question(
         client=client,
         train=_examples(train_pages),
@@ -47,6 +49,7 @@ def compare_methods(
         recipes=recipes,
         trained=_trained(place, client, recipes),
         hourly_usd=place.config.hourly_usd,
+        cache=EncodedCache(folder=place.cache_folder(client), base_digest=base.digest),
     )
     folder = place.runs_folder(client)
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,13 +92,13 @@ def _field_names(method: str) -> set[str]:
     return {field.name for kind in kinds for field in fields(kind)}
 
 
-def _examples(documents: Sequence[Document]) -> tuple[Example, ...]:
-    return tuple(document_example(document) for document in documents)
+def _examples(material: Sequence[Material]) -> tuple[Example, ...]:
+    return tuple(map(material_example, material))
 
 
 def _others(place: Place, client: str) -> dict[str, tuple[Example, ...]]:
     return {
-        row.name: _examples(client_documents(place, row.name)[1])
+        row.name: _examples(client_material(place, row.name)[1])
         for row in place.catalogue.clients()
         if row.name != client and place.catalogue.latest(DATASETS, row.name) is not None
     }

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from copydesk.content import TrainingIndex
-from copydesk.corpus import read_documents, read_style_guide
+from copydesk.corpus import read_material, read_style_guide
 from copydesk.desk._config import Config
 from copydesk.errors import UnknownName
-from copydesk.records import Document, StyleGuide
+from copydesk.records import Material, StyleGuide
 from copydesk.store import Catalogue, Entry
 
 DATASETS = "datasets"
@@ -38,6 +38,10 @@ class Place:
         """Where a client's unfinished runs lie."""
         return self.root / "runs" / client
 
+    def cache_folder(self, client: str) -> Path:
+        """Where a client's encoded datasets lie; each client has its own."""
+        return self.root / "cache" / client
+
 
 def newest_dataset(place: Place, client: str) -> Entry:
     """The client's newest dataset.
@@ -55,18 +59,16 @@ def newest_dataset(place: Place, client: str) -> Entry:
     return entry
 
 
-def client_documents(
-    place: Place, client: str
-) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
-    """Training and held-out pages of the client's newest dataset.
+def client_material(place: Place, client: str) -> tuple[tuple[Material, ...], tuple[Material, ...]]:
+    """Training and held-out pages and chats of the client's newest dataset.
 
     Raises:
         UnknownName: no such client, or none of its pages were curated yet.
     """
     entry = newest_dataset(place, client)
     return (
-        read_documents(entry.path / "train.jsonl"),
-        read_documents(entry.path / "heldout.jsonl"),
+        read_material(entry.path / "train.jsonl"),
+        read_material(entry.path / "heldout.jsonl"),
     )
 
 
@@ -83,5 +85,5 @@ def client_training_index(place: Place, client: str) -> TrainingIndex | None:
     place.catalogue.client(client)
     if place.catalogue.latest(DATASETS, client) is None:
         return None
-    pages, _ = client_documents(place, client)
-    return TrainingIndex.build((page.id, page.text) for page in pages)
+    pages, _ = client_material(place, client)
+    return TrainingIndex.build((page.id, page.own_words) for page in pages)

@@ -5,23 +5,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from transformers import AutoTokenizer
+from transformers import PreTrainedTokenizerBase
 
-from copydesk.corpus import BRIEF_TEMPLATE_VERSION, brief_text, document_example
+from copydesk.corpus import BRIEF_TEMPLATE_VERSION, material_example
 from copydesk.desk._models import workspace_base
-from copydesk.desk._place import Place, client_documents, newest_dataset
+from copydesk.desk._place import Place, client_material, newest_dataset
 from copydesk.desk._results import FailedClient, TrainedVersion, Training
-from copydesk.errors import CopydeskError
+from copydesk.errors import CopydeskError, NotEnoughText
 from copydesk.evaluate import mean_loss_interval
 from copydesk.models import (
     BaseInfo,
-    Encoded,
-    encode_example,
+    EncodedCache,
+    EncodedSet,
+    encode_examples,
     find_method,
+    load_tokenizer,
     pick_device,
     template_digest,
 )
-from copydesk.records import Document, Listener, Message
+from copydesk.records import Listener
 from copydesk.registry import Version, add_version
 from copydesk.store import Artifact, held
 from copydesk.train import Recipe, Tuning, make_settings, tune
@@ -42,13 +44,16 @@ def train_clients(
     """Train each client; see `Workspace.train`."""
     base = workspace_base(place)
     chosen = DEFAULT_METHOD if method == "auto" else method
-    recipes = {name: make_recipe(place, name, chosen, settings, base) for name in clients}
+    tokenizer = load_tokenizer(base)
+    recipes = {
+        name: make_recipe(place, name, chosen, settings, base, tokenizer) for name in clients
+    }
     made: list[TrainedVersion] = []
     failed: list[FailedClient] = []
     for client, recipe in recipes.items():
         try:
             with held(place.locks, client, doing="trains it"):
-                made.append(_train_one(place, client, recipe, listener, should_stop))
+                made.append(_train_one(place, client, tokenizer, recipe, listener, should_stop))
         except CopydeskError as error:
             failed.append(FailedClient(client=client, error=error))
     return Training(versions=tuple(made), failed=tuple(failed))
@@ -60,6 +65,7 @@ def make_recipe(
     method: str,
     settings: Mapping[str, Any],
     base: BaseInfo,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> Recipe:
     """The recipe of a client's run: workspace settings under the caller's.
 
@@ -75,9 +81,6 @@ def make_recipe(
         method,
         {"seed": place.config.seed, **place.config.settings.get(method, {}), **settings},
     )
-    tokenizer = AutoTokenizer.from_pretrained(
-        base.path, local_files_only=True, trust_remote_code=False
-    )
     return Recipe(
         base=base,
         dataset_digest=dataset.digest,
@@ -89,41 +92,20 @@ def make_recipe(
     )
 
 
-def encode_documents(
-    documents: Sequence[Document], base: BaseInfo, max_length: int
-) -> tuple[Encoded, ...]:
-    """Documents as training examples: brief to text, in the base's chat template."""
-    tokenizer = AutoTokenizer.from_pretrained(
-        base.path, local_files_only=True, trust_remote_code=False
-    )
-    examples = [document_example(document) for document in documents]
-    return tuple(
-        encode_example(
-            tokenizer,
-            example.id,
-            [Message(role="user", content=brief_text(example.brief))],
-            example.text,
-            max_length=max_length,
-        )
-        for example in examples
-    )
-
-
 def _train_one(
     place: Place,
     client: str,
+    tokenizer: PreTrainedTokenizerBase,
     recipe: Recipe,
     listener: Listener,
     should_stop: Callable[[], bool],
 ) -> TrainedVersion:
-    train_pages, heldout_pages = client_documents(place, client)
-    examples = encode_documents(train_pages, recipe.base, recipe.run.max_length)
-    heldout = encode_documents(heldout_pages, recipe.base, recipe.run.max_length)
+    examples, heldout = _encoded(place, client, tokenizer, recipe)
     folder = place.runs_folder(client) / recipe.digest[:16]
     tuning = tune(
         recipe,
-        examples,
-        heldout,
+        examples.examples,
+        heldout.examples,
         device=pick_device(),
         folder=folder,
         task=f"train {client} ({find_method(recipe.method).label})",
@@ -147,8 +129,41 @@ def _train_one(
         tokens_per_second=result.tokens / result.seconds if result.seconds else 0.0,
         peak_memory_bytes=tuning.peak_memory_bytes,
         resumed_at=result.resumed_at,
-        cut_examples=sum(example.cut for example in examples),
+        cut_examples=examples.cut,
+        split_examples=examples.split,
+        dropped_examples=examples.dropped,
     )
+
+
+def _encoded(
+    place: Place, client: str, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
+) -> tuple[EncodedSet, EncodedSet]:
+    """What to train on and what is held out, in the base's chat template.
+
+    Raises:
+        NotEnoughText: the limit on lengths leaves nothing of one of the two.
+    """
+    cache = EncodedCache(folder=place.cache_folder(client), base_digest=recipe.base.digest)
+    run = recipe.run
+    train, heldout = (
+        encode_examples(
+            tokenizer,
+            [material_example(item) for item in part],
+            max_length=run.max_length,
+            overlong=overlong,
+            cache=cache,
+        )
+        for part, overlong in zip(
+            client_material(place, client), (run.overlong, "cut"), strict=True
+        )
+    )
+    if not train.examples or not heldout.examples:
+        raise NotEnoughText(
+            f"No example of {client} to {'score' if train.examples else 'train on'} fits into "
+            f"max_length={run.max_length} (overlong={run.overlong})",
+            todo="Raise max_length, or use overlong=cut.",
+        )
+    return train, heldout
 
 
 def _store(place: Place, client: str, tuning: Tuning) -> Version:

@@ -18,7 +18,7 @@ from copydesk.corpus import (
     CurateSettings,
     curate,
     read_style_guide,
-    write_documents,
+    write_material,
     write_rejections,
 )
 from copydesk.desk._bases import pull_base
@@ -27,7 +27,7 @@ from copydesk.desk._drafts import read_drafts, save_draft
 from copydesk.desk._place import (
     DATASETS,
     Place,
-    client_documents,
+    client_material,
     client_style_guide,
     client_training_index,
 )
@@ -36,9 +36,9 @@ from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
 from copydesk.records import (
     Brief,
     Comparison,
-    Document,
     Draft,
     Listener,
+    Material,
     StyleGuide,
     ignore_progress,
 )
@@ -145,7 +145,11 @@ class Workspace:
             # and nothing is listed that is gone.
             self.catalogue.forget_artifacts(name)
             self.report_path.unlink(missing_ok=True)
-            for folder in (self.client_folder(name), self._place.runs_folder(name)):
+            for folder in (
+                self.client_folder(name),
+                self._place.runs_folder(name),
+                self._place.cache_folder(name),
+            ):
                 _remove(folder)
             for shelf in (self.root / "artifacts").glob("*"):
                 _remove(shelf / name)
@@ -174,11 +178,13 @@ class Workspace:
         columns: Mapping[str, str] | None = None,
         listener: Listener = ignore_progress,
     ) -> Curation:
-        """Read, clean, deduplicate and split a client's pages into a new dataset.
+        """Read, clean, deduplicate and split a client's pages and chats into a new dataset.
 
         Args:
             client: whose pages they are.
-            sources: JSONL, CSV and Markdown files, or folders of them.
+            sources: JSONL, JSON, CSV and Markdown files, or folders of them. Records of JSON may be
+                ready-made examples: `messages`, `prompt` and `completion`, Alpaca, ShareGPT, or
+                plain `text`.
             columns: our field -> the column of a CSV that holds it.
             listener: receives progress.
 
@@ -200,11 +206,14 @@ class Workspace:
         }
 
         def fill(artifact: Artifact) -> None:
-            write_documents(artifact.path / "train.jsonl", found.train)
-            write_documents(artifact.path / "heldout.jsonl", found.heldout)
+            write_material(artifact.path / "train.jsonl", found.train)
+            write_material(artifact.path / "heldout.jsonl", found.heldout)
             write_rejections(artifact.path / "rejected.jsonl", found.rejected)
             artifact.facts.update(
-                train=len(found.train), heldout=len(found.heldout), split=found.split
+                train=len(found.train),
+                heldout=len(found.heldout),
+                split=found.split,
+                forms=found.forms,
             )
 
         entry = self.catalogue.make(kind=DATASETS, client=client, inputs=inputs, fill=fill)
@@ -216,16 +225,17 @@ class Workspace:
             train=len(found.train),
             heldout=len(found.heldout),
             split=found.split,
+            forms=found.forms,
             rejected=found.rejected,
         )
 
-    def documents(self, client: str) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
-        """Training and held-out pages of the client's newest dataset.
+    def documents(self, client: str) -> tuple[tuple[Material, ...], tuple[Material, ...]]:
+        """Training and held-out pages and chats of the client's newest dataset.
 
         Raises:
             UnknownName: no such client, or none of its pages were curated yet.
         """
-        return client_documents(self._place, client)
+        return client_material(self._place, client)
 
     # Models: these import torch, which takes seconds; the verbs above do not wait for it.
 

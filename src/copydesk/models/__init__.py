@@ -10,7 +10,9 @@ D hidden width, V vocabulary, H heads, K width of a head, R rank.
 
 from copydesk.models._attention import ATTENTION
 from copydesk.models._bases import BaseInfo, BaseStore, default_cache
-from copydesk.models._encode import Encoded, encode_chat, encode_example, template_digest
+from copydesk.models._encode import encode_chat, encode_example, encode_examples, load_tokenizer
+from copydesk.models._encoded import Encoded, EncodedSet
+from copydesk.models._encoded_cache import EncodedCache
 from copydesk.models._load import Base, free_memory, load_base, pick_device, pick_dtype
 from copydesk.models._loss import ExampleLoss, answer_losses, backward_loss
 from copydesk.models._methods import (
@@ -24,7 +26,9 @@ from copydesk.models._methods import (
     load_adapter,
     merge,
 )
+from copydesk.models._overlong import Overlong
 from copydesk.models._pack import Packed, pack, split_by_tokens
+from copydesk.models._template import template_digest
 
 __all__ = [
     "ATTENTION",
@@ -33,11 +37,14 @@ __all__ = [
     "BaseInfo",
     "BaseStore",
     "Encoded",
+    "EncodedCache",
+    "EncodedSet",
     "ExampleLoss",
     "FullSettings",
     "LoraSettings",
     "Method",
     "MethodSettings",
+    "Overlong",
     "Packed",
     "Tuned",
     "answer_losses",
@@ -45,10 +52,12 @@ __all__ = [
     "default_cache",
     "encode_chat",
     "encode_example",
+    "encode_examples",
     "find_method",
     "free_memory",
     "load_adapter",
     "load_base",
+    "load_tokenizer",
     "merge",
     "pack",
     "pick_device",
