@@ -127,7 +127,7 @@ def test_encoded_datasets_are_kept_by_client_and_go_with_it(
     (tmp_path / "other.jsonl").write_text("\n".join(lines), encoding="utf-8")
     workspace.add_client("inland")
     workspace.curate("inland", [tmp_path / "other.jsonl"])
-    assert workspace.train(["inland"], settings=QUICK).versions
+    assert len(workspace.train(["inland", "coast"], settings=QUICK).versions) == 2
     kept = sorted((workspace.root / "cache" / "inland").iterdir())
     assert len(kept) == 2, "what is trained on and what is held out"
     before = [path.stat().st_mtime_ns for path in kept]
@@ -136,4 +136,6 @@ def test_encoded_datasets_are_kept_by_client_and_go_with_it(
     assert [path.stat().st_mtime_ns for path in kept] == before
     workspace.delete_client("inland")
     assert not (workspace.root / "cache" / "inland").exists()
+    names = [path.name for path in workspace.root.rglob("*") if "inland" in path.name]
+    assert names == [], "not even its lock"
     assert list((workspace.root / "cache").iterdir()) == [workspace.root / "cache" / "coast"]

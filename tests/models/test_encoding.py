@@ -141,6 +141,19 @@ def test_a_template_that_rewrites_earlier_turns_gives_each_its_own_sequence() ->
     assert (len(found.examples), found.split, found.dropped) == (2, 0, 0)
     for one, turn in zip(found.examples, CHAT.learned, strict=True):
         assert list(one.ids[: one.prompt_length]) == encode_chat(tokenizer, CHAT.messages[:turn])
+        whole = tokenizer.apply_chat_template(turns(CHAT)[: turn + 1], tokenize=False)
+        assert tokenizer.decode(one.ids) == whole
+        said = tokenizer.decode(one.ids[one.prompt_length :])
+        assert said == f"(thought){CHAT.messages[turn].content}<|end|>"
+
+
+def test_a_template_that_starts_an_answer_otherwise_has_the_answer_follow_its_start() -> None:
+    """As DeepSeek R1's, which opens a thought that a finished turn does not show."""
+    opened = TEMPLATE.replace("<|assistant|>{% endif %}", "<|assistant|><{% endif %}")
+    tokenizer = tokenizer_of(opened)
+    found = encode_examples(tokenizer, [CHAT], max_length=1000)
+    for one, turn in zip(found.examples, CHAT.learned, strict=True):
+        assert list(one.ids[: one.prompt_length]) == encode_chat(tokenizer, CHAT.messages[:turn])
         said = tokenizer.decode(one.ids[one.prompt_length :])
         assert said == f"{CHAT.messages[turn].content}<|end|>"
 

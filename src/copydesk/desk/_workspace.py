@@ -140,7 +140,7 @@ class Workspace:
             InUse: it is being trained.
         """
         self.catalogue.client(name)
-        with held(self._place.locks, name, doing="deletes it"):
+        with held(self._place.locks, name, doing="deletes it", forget=True):
             # Its name goes last: cut off before, the client is still there to be deleted again,
             # and nothing is listed that is gone.
             self.catalogue.forget_artifacts(name)

@@ -93,8 +93,12 @@ def chat_spans(
 def _answer_spans(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], turn: int
 ) -> list[Span]:
+    """A turn as the template renders it as the last; bare where that has another start."""
     before = render(tokenizer, messages[:turn], answer_follows=True)
+    through = render(tokenizer, messages[: turn + 1], answer_follows=False).rstrip()
+    content = messages[turn].content
+    answer = through[len(before) :] if through.startswith(before) else content
     return [
         Span(text=before, learned=False),
-        Span(text=messages[turn].content, learned=True, needs_end=True),
+        Span(text=answer, learned=True, needs_end=answer.endswith(content.rstrip())),
     ]
