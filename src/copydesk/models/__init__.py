@@ -13,7 +13,9 @@ head, R rank, M width of a bottleneck.
 from copydesk.models._adapters import load_adapter, merge, merge_quantised
 from copydesk.models._attention import ATTENTION
 from copydesk.models._bases import BaseInfo, BaseStore, default_cache
-from copydesk.models._encode import Encoded, encode_chat, encode_example, template_digest
+from copydesk.models._encode import encode_chat, encode_example, encode_examples, load_tokenizer
+from copydesk.models._encoded import Encoded, EncodedSet
+from copydesk.models._encoded_cache import EncodedCache
 from copydesk.models._load import Base, free_memory, load_base, pick_device, pick_dtype
 from copydesk.models._loss import ExampleLoss, answer_losses, backward_loss
 from copydesk.models._method_settings import (
@@ -27,10 +29,12 @@ from copydesk.models._method_settings import (
     QloraSettings,
 )
 from copydesk.models._methods import METHODS, Method, find_method
+from copydesk.models._overlong import Overlong
 from copydesk.models._pack import Packed, pack, split_by_tokens
 from copydesk.models._quantise import Quantisation
 from copydesk.models._shared_prefix import shared_length
 from copydesk.models._states import prefix_states
+from copydesk.models._template import template_digest
 from copydesk.models._tuned import Tuned, untuned
 
 __all__ = [
@@ -42,11 +46,14 @@ __all__ = [
     "BottleneckSettings",
     "DoraSettings",
     "Encoded",
+    "EncodedCache",
+    "EncodedSet",
     "ExampleLoss",
     "FullSettings",
     "LoraSettings",
     "Method",
     "MethodSettings",
+    "Overlong",
     "Packed",
     "PrefixSettings",
     "PromptSettings",
@@ -58,10 +65,12 @@ __all__ = [
     "default_cache",
     "encode_chat",
     "encode_example",
+    "encode_examples",
     "find_method",
     "free_memory",
     "load_adapter",
     "load_base",
+    "load_tokenizer",
     "merge",
     "merge_quantised",
     "pack",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as validated
@@ -25,7 +25,10 @@ class RunSettings:
     batch_tokens: int = Field(default=1024, ge=16, le=2**20)
     """Tokens of one optimiser step, prompt and answer; at least one example."""
     max_length: int = Field(default=1024, ge=16, le=2**17)
-    """Longest example; longer answers lose their end."""
+    """Longest example."""
+    overlong: Literal["cut", "split", "drop"] = "cut"
+    """What becomes of longer ones: they lose their end, become several with the same prompt, or are
+    left out. Held-out examples are always cut, so that settings compare."""
 
 
 def make_settings(method: str, overrides: Mapping[str, Any]) -> tuple[RunSettings, MethodSettings]:
