@@ -12,12 +12,19 @@ head, R rank, M width of a bottleneck.
 
 from copydesk.models._adapters import load_adapter, merge, merge_quantised
 from copydesk.models._attention import ATTENTION
+from copydesk.models._bank import Bank, refuse_unbankable
 from copydesk.models._bases import BaseInfo, BaseStore, default_cache
 from copydesk.models._encode import encode_chat, encode_example, encode_examples, load_tokenizer
 from copydesk.models._encoded import Encoded, EncodedSet
 from copydesk.models._encoded_cache import EncodedCache
 from copydesk.models._load import Base, free_memory, load_base, pick_device, pick_dtype
-from copydesk.models._loss import ExampleLoss, answer_losses, backward_loss
+from copydesk.models._loss import (
+    ExampleLoss,
+    Share,
+    answer_losses,
+    backward_loss,
+    backward_losses,
+)
 from copydesk.models._method_settings import (
     BottleneckSettings,
     DoraSettings,
@@ -40,6 +47,7 @@ from copydesk.models._tuned import Tuned, untuned
 __all__ = [
     "ATTENTION",
     "METHODS",
+    "Bank",
     "Base",
     "BaseInfo",
     "BaseStore",
@@ -59,9 +67,11 @@ __all__ = [
     "PromptSettings",
     "QloraSettings",
     "Quantisation",
+    "Share",
     "Tuned",
     "answer_losses",
     "backward_loss",
+    "backward_losses",
     "default_cache",
     "encode_chat",
     "encode_example",
@@ -77,6 +87,7 @@ __all__ = [
     "pick_device",
     "pick_dtype",
     "prefix_states",
+    "refuse_unbankable",
     "shared_length",
     "split_by_tokens",
     "template_digest",

@@ -270,7 +270,8 @@ def _use_lean_mlp(parent: Any, first: _Group, down: _Group) -> None:
     for activation in _ACTIVATIONS:
 
         def forward(x: torch.Tensor, activation: _Activation = activation) -> torch.Tensor:
-            if first.is_off or down.is_off:
+            unloaded = getattr(parent, _GATED[-1]) is not down.layers[0]
+            if unloaded or first.is_off or down.is_off:
                 return usual(x)
             plan, pairs = first.plan(_count(x))
             plan_down, pairs_down = down.plan(_count(x))
