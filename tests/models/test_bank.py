@@ -122,10 +122,12 @@ def test_alone_equals_together(tmp_path: Path, family: str) -> None:
         for place, wanted in gradients(solo).items():
             error = (mixed[name][place] - wanted).norm() / wanted.norm()
             assert error < 1e-5, f"{name} {place}: {error:.1e}"
-        # By itself in the bank it is the very same arithmetic.
+        if own.target_modules != "all-linear":
+            continue  # alone, layers that others adapt run as plain ones: it rounds differently
+        # In a batch by itself, in the bank, it is the very same arithmetic.
         run_together({name: members[name]}, texts)
         for place, wanted in gradients(solo).items():
-            assert torch.equal(members[name].parameters[place].grad, wanted), place
+            assert torch.equal(gradients(members[name])[place], wanted), place
 
 
 def test_a_neighbours_nan_reaches_no_one(tiny_base: Path) -> None:
