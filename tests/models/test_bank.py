@@ -37,7 +37,9 @@ from copydesk.records import Message
 CPU = torch.device("cpu")
 SETTINGS = {
     "acme": LoraSettings(lora_r=2, lora_alpha=4),
-    "birch": LoraSettings(lora_r=8, lora_alpha=8, target_modules=("q_proj", "down_proj")),
+    "birch": LoraSettings(
+        lora_r=8, lora_alpha=8, lora_dropout=0.2, target_modules=("v_proj", "down_proj")
+    ),
     "corvid": LoraSettings(lora_r=5, lora_alpha=20, lora_dropout=0.3, use_rslora=True),
 }
 
