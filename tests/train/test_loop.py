@@ -83,7 +83,7 @@ def test_ten_steps_of_full_training_equal_a_plain_loop(tiny_base: Path, tmp_path
         loss = total / targets
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.param_groups[0]["lr"] = rate_at(number, 10, 1e-3)
+        optimizer.param_groups[0]["lr"] = rate_at(number, 10, run)
         optimizer.step()
         optimizer.zero_grad()
         assert result.curve[number + 1].train_loss == pytest.approx(loss.item(), abs=1e-4)
@@ -199,11 +199,12 @@ def test_each_epoch_sees_every_example_once() -> None:
 
 
 def test_the_rate_rises_then_falls() -> None:
-    rates = [rate_at(step, 100, 1.0) for step in range(100)]
+    run, _ = make_settings("lora", {"learning_rate": 1.0})
+    rates = [rate_at(step, 100, run) for step in range(100)]
     assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert max(rates) == 1.0 and rates[-1] == pytest.approx(0.1, abs=0.01)
-    assert rate_at(0, 1, 1.0) == 1.0
+    assert rate_at(0, 1, run) == 1.0
 
 
 def test_metrics_are_lines_of_json(tiny_base: Path, tmp_path: Path) -> None:

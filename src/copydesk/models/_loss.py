@@ -101,3 +101,24 @@ def _logits(model: PreTrainedModel, hidden_LD: torch.Tensor) -> torch.Tensor:
     if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
         logits_LV = cap * torch.tanh(logits_LV / cap)
     return logits_LV
+
+
+def kept_bytes(model: PreTrainedModel, packed: Packed) -> int:
+    """Bytes that a forward pass keeps for its backward pass; weights are not counted.
+
+    The pass is run to find out, with autograd reporting every tensor that it saves.
+    """
+    weights = {tensor.untyped_storage().data_ptr() for tensor in model.parameters()}
+    weights |= {tensor.untyped_storage().data_ptr() for tensor in model.buffers()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        hidden_LD = _answer_states(model, packed)
+    del hidden_LD
+    return sum(kept.values())

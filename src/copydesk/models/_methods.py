@@ -9,7 +9,7 @@
 import contextlib
 import warnings
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +56,8 @@ class Tuned:
     parameters: Mapping[str, torch.nn.Parameter]
     """What is trained, by name, in a fixed order."""
     peft: PeftModel | None = None
+    rate_factors: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Parameter's name -> factor on the learning rate; what is not named has 1."""
 
     @property
     def trainable_parameters(self) -> int:
