@@ -5,65 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from training import CPU, examples_for, prepared, run_loop, weights
 from transformers import AutoModelForCausalLM
 
 from copydesk.errors import Diverged, InvalidInput, UnknownName
-from copydesk.models import (
-    ATTENTION,
-    BaseStore,
-    Encoded,
-    Tuned,
-    encode_example,
-    find_method,
-    load_base,
-)
-from copydesk.records import Message, Progress
-from copydesk.train import PeakMemory, RunSettings, TrainResult, make_settings, train
+from copydesk.models import Encoded
+from copydesk.train import PeakMemory, make_settings, train
 from copydesk.train._plan import plan_steps, rate_at
-
-CPU = torch.device("cpu")
-
-
-def prepared(folder: Path, method: str, **overrides: object) -> tuple[Tuned, RunSettings]:
-    run, own = make_settings(method, overrides)
-    info = BaseStore(folder / "cache").find(str(folder))
-    base = load_base(info, device=CPU, dtype=torch.float32, attention=ATTENTION)
-    return find_method(method).prepare(base, own, run.seed), run
-
-
-def examples_for(tuned: Tuned, count: int = 12, first: int = 0) -> list[Encoded]:
-    return [
-        encode_example(
-            tuned.base.tokenizer,
-            str(number),
-            [Message(role="user", content=f"Number {number}")],
-            f"The number is {number}, and it is fine. " * (1 + number % 4),
-            max_length=300,
-        )
-        for number in range(first, first + count)
-    ]
-
-
-def run_loop(
-    tuned: Tuned, run: RunSettings, folder: Path, stop_at: int | None = None, seconds: float = 0.0
-) -> TrainResult:
-    seen: list[Progress] = []
-    return train(
-        tuned,
-        examples_for(tuned),
-        examples_for(tuned, 3, first=50),
-        run=run,
-        run_digest="run",
-        folder=folder,
-        task="test",
-        checkpoint_seconds=seconds,
-        listener=seen.append,
-        should_stop=lambda: stop_at is not None and seen[-1].done >= stop_at,
-    )
-
-
-def weights(tuned: Tuned) -> dict[str, torch.Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in tuned.parameters.items()}
 
 
 def test_ten_steps_of_full_training_equal_a_plain_loop(tiny_base: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """`train`: a version for each client, one after another."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,16 @@ from copydesk.models import (
 from copydesk.records import Document, Listener, Message
 from copydesk.registry import Version, add_version
 from copydesk.store import Artifact, held
-from copydesk.train import Recipe, Tuning, make_settings, tune
+from copydesk.train import (
+    Recipe,
+    Tuning,
+    check_recipe,
+    check_trackers,
+    clear_run,
+    make_settings,
+    recipe_method,
+    tune,
+)
 
 if TYPE_CHECKING:
     from copydesk.desk._workspace import Workspace
@@ -43,7 +51,8 @@ def train_clients(
 ) -> Training:
     """Train each client; see `Workspace.train`."""
     base = workspace_base(workspace)
-    chosen = DEFAULT_METHOD if method == "auto" else method
+    named, settings = recipe_method(method, settings)
+    chosen = DEFAULT_METHOD if named == "auto" else named
     recipes = {name: make_recipe(workspace, name, chosen, settings, base) for name in clients}
     made: list[TrainedVersion] = []
     failed: list[FailedClient] = []
@@ -82,7 +91,8 @@ def make_recipe(
     tokenizer = AutoTokenizer.from_pretrained(
         base.path, local_files_only=True, trust_remote_code=False
     )
-    return Recipe(
+    check_trackers(workspace.config.metrics)
+    recipe = Recipe(
         base=base,
         dataset_digest=entry.digest,
         template_digest=f"{template_digest(tokenizer)}/brief-{BRIEF_TEMPLATE_VERSION}",
@@ -91,6 +101,7 @@ def make_recipe(
         own=own,
         dtype=chosen.dtype(run.dtype, pick_device()),
     )
+    return check_recipe(recipe, pick_device())
 
 
 def encode_documents(
@@ -132,11 +143,12 @@ def _train_one(
         folder=folder,
         task=f"train {client} ({find_method(recipe.method).label})",
         checkpoint_seconds=workspace.config.checkpoint_seconds,
+        trackers=workspace.config.metrics,
         listener=listener,
         should_stop=should_stop,
     )
     version = _store(workspace, client, tuning)
-    shutil.rmtree(folder, ignore_errors=True)
+    clear_run(folder)
     result = tuning.result
     before = result.curve[0].heldout_loss
     assert before is not None
@@ -151,6 +163,8 @@ def _train_one(
         tokens_per_second=result.tokens / result.seconds if result.seconds else 0.0,
         peak_memory_bytes=tuning.peak_memory_bytes,
         resumed_at=result.resumed_at,
+        steps=result.steps,
+        kept_step=result.kept_step,
         cut_examples=sum(example.cut for example in examples),
     )
 
@@ -173,6 +187,8 @@ def _store(workspace: "Workspace", client: str, tuning: Tuning) -> Version:
             train_seconds=result.seconds,
             tokens=result.tokens,
             steps=result.steps,
+            kept_step=result.kept_step,
+            stopped_early=result.stopped_early,
             resumed_at=result.resumed_at,
             peak_memory_bytes=tuning.peak_memory_bytes,
             curve=[asdict(point) for point in result.curve],

@@ -9,7 +9,7 @@ from copydesk.train._checkpoint import clear_run
 from copydesk.train._loop import TrainResult, train
 from copydesk.train._memory import PeakMemory
 from copydesk.train._metrics import MetricSink, TrackerName, check_trackers
-from copydesk.train._recipes import read_recipe
+from copydesk.train._recipes import read_recipe, recipe_method
 from copydesk.train._settings import RunSettings, make_settings, settings_record
 from copydesk.train._tune import Recipe, Tuning, check_recipe, tune
 
@@ -26,6 +26,7 @@ __all__ = [
     "clear_run",
     "make_settings",
     "read_recipe",
+    "recipe_method",
     "settings_record",
     "train",
     "tune",

@@ -1,6 +1,7 @@
 """Recipe files: a method and its settings, as TOML."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +42,23 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except InvalidInput as error:
         raise InvalidInput(error.what, where=str(path), todo=error.todo) from error
     return values
+
+
+def recipe_method(method: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Method and settings of a run whose settings may come from a recipe, which names its method.
+
+    Args:
+        method: what the caller says; `auto` leaves it to the recipe.
+        settings: with or without `method`.
+
+    Raises:
+        InvalidInput: the caller and the recipe name different methods.
+    """
+    rest = {key: value for key, value in settings.items() if key != "method"}
+    named = settings.get("method", method)
+    if method not in ("auto", named):
+        raise InvalidInput(
+            f"The recipe is for {named}, and the method asked for is {method}",
+            todo="Leave one of them out.",
+        )
+    return named, rest
