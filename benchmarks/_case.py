@@ -75,7 +75,12 @@ def need(package: str) -> None:
 
 def run_child(arguments: list[str]) -> dict[str, Any]:
     """Run a benchmark script's own part in a fresh process; its last line is JSON."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "THP_MEM_ALLOC_ENABLE": "1",  # as the command line sets it; for the rival too
+    }
     done = subprocess.run(
         [sys.executable, *arguments],
         check=False,

@@ -113,7 +113,7 @@ def _child(order: dict[str, Any]) -> None:
     def listen(event: Progress) -> None:
         first.append(event.done)
         if kill_at is not None and event.done - first[0] == kill_at:
-            delay = chance.uniform(0, 0.05)
+            delay = chance.uniform(0, 0.03)
             timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL))
             timer.daemon = True
             timer.start()

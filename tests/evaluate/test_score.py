@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import FAMILIES, write_tiny_base
 
 from copydesk.evaluate import general_chats, general_digest, mean_loss, score
 from copydesk.models import (
@@ -19,6 +20,7 @@ from copydesk.models import (
     find_method,
     load_base,
 )
+from copydesk.records import Message
 
 CPU = torch.device("cpu")
 
@@ -97,6 +99,40 @@ def test_the_mode_comes_back_after_an_error(tuned: Tuned, examples: tuple[Encode
     with pytest.raises(RuntimeError, match="on purpose"):
         score(tuned, examples, on_done=fail)
     assert tuned.model.training
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_a_shared_start_is_run_once_and_changes_no_loss(tmp_path: Path, family: str) -> None:
+    folder = write_tiny_base(tmp_path / "base", family)
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(  # Gemma's window must be counted over the start too
+        config.replace('"sliding_window": 4096', '"sliding_window": 40')
+    )
+    info = BaseStore(tmp_path / "cache").find(str(folder))
+    base = load_base(info, device=CPU, dtype=torch.float32, attention=ATTENTION)
+    bare = Tuned(method="base", base=base, model=base.model, parameters={})
+    shared = [Message(role="system", content="Write as the sea does. " * 20)]
+    prompted = [
+        encode_example(
+            base.tokenizer,
+            str(number),
+            [*shared, Message(role="user", content="Of rain. " * number)],
+            "It rained all day. " * (number + 1),
+            max_length=2048,
+        )
+        for number in range(4)
+    ]
+    fed: list[int] = []
+    trunk = base.model.base_model
+    trunk.register_forward_pre_hook(
+        lambda _, __, kwargs: fed.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    together = score(bare, prompted)
+    assert sum(fed) < 0.6 * sum(len(example.ids) for example in prompted)
+    for example, loss in zip(prompted, together, strict=True):
+        (alone,) = score(bare, [example])
+        assert loss.tokens == alone.tokens
+        assert loss.loss == pytest.approx(alone.loss, rel=1e-5)
 
 
 def test_general_texts_are_well_formed() -> None:

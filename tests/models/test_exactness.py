@@ -6,54 +6,20 @@ import pytest
 import torch
 from conftest import FAMILIES, write_tiny_base
 from peft import LoraConfig, PeftModel, get_peft_model
+from references import packed_base, reference_loss, some_examples
 from transformers import AutoModelForCausalLM
 
 from copydesk.models import (
-    ATTENTION,
-    Base,
-    BaseStore,
-    Encoded,
     LoraSettings,
     Tuned,
     answer_losses,
     backward_loss,
-    encode_example,
     find_method,
-    load_base,
-    merge,
     pack,
     split_by_tokens,
+    untuned,
 )
 from copydesk.models import _loss as loss_module
-from copydesk.records import Message
-
-CPU = torch.device("cpu")
-
-
-def packed_base(folder: Path) -> Base:
-    info = BaseStore(folder.parent / "cache").find(str(folder))
-    return load_base(info, device=CPU, dtype=torch.float32, attention=ATTENTION)
-
-
-def some_examples(base: Base, count: int = 5) -> list[Encoded]:
-    return [
-        encode_example(
-            base.tokenizer,
-            str(number),
-            [Message(role="user", content="Write of rain. " * number)],
-            "It rained, é, all day. " * (number + 1),
-            max_length=400,
-        )
-        for number in range(count)
-    ]
-
-
-def reference_loss(model: torch.nn.Module, example: Encoded) -> torch.Tensor:
-    """Summed answer loss by transformers' own forward: one example, full logits."""
-    ids = torch.tensor([example.ids])
-    labels = ids.clone()
-    labels[:, : example.prompt_length] = -100
-    return model(input_ids=ids, labels=labels).loss * example.answer_length
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -67,7 +33,7 @@ def test_loss_and_gradients_equal_plain_transformers(
     examples = some_examples(base)
     targets = sum(example.answer_length for example in examples)
     tuned = find_method("full").prepare(base, find_method("full").settings(), 0)
-    total = backward_loss(tuned.model, pack(examples), divisor=targets)
+    total = backward_loss(tuned, pack(examples), divisor=targets)
 
     plain = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager"
@@ -97,7 +63,7 @@ def test_sliding_windows_are_kept(tmp_path: Path) -> None:
         folder, dtype=torch.float32, attn_implementation="eager"
     )
     examples = some_examples(base)
-    for example, found in zip(examples, answer_losses(base.model, pack(examples)), strict=True):
+    for example, found in zip(examples, answer_losses(untuned(base), pack(examples)), strict=True):
         assert found.loss == pytest.approx(reference_loss(plain, example).item(), rel=1e-5)
 
 
@@ -119,7 +85,7 @@ def test_lean_lora_equals_pefts_own_forward_and_gradients(tiny_base: Path) -> No
             reference[name].copy_(parameter)
     examples = some_examples(ours)
     targets = sum(example.answer_length for example in examples)
-    total = backward_loss(tuned.model, pack(examples), divisor=targets)
+    total = backward_loss(tuned, pack(examples), divisor=targets)
     expected = sum(reference_loss(theirs, example) for example in examples) / targets
     expected.backward()
     assert total / targets == pytest.approx(expected.item(), rel=1e-5)
@@ -131,9 +97,9 @@ def test_lean_lora_equals_pefts_own_forward_and_gradients(tiny_base: Path) -> No
 def test_a_fresh_adapter_changes_no_bit(tiny_base: Path) -> None:
     base = packed_base(tiny_base)
     examples = some_examples(base)
-    before = [item.loss for item in answer_losses(base.model, pack(examples))]
+    before = [item.loss for item in answer_losses(untuned(base), pack(examples))]
     tuned = find_method("lora").prepare(base, LoraSettings(), 0)
-    assert [item.loss for item in answer_losses(tuned.model, pack(examples))] == before
+    assert [item.loss for item in answer_losses(tuned, pack(examples))] == before
 
 
 def test_the_seed_draws_the_adapter(tiny_base: Path) -> None:
@@ -148,9 +114,9 @@ def test_the_seed_draws_the_adapter(tiny_base: Path) -> None:
 def test_examples_packed_together_do_not_see_each_other(tiny_base: Path) -> None:
     base = packed_base(tiny_base)
     examples = some_examples(base)
-    together = answer_losses(base.model, pack(examples))
+    together = answer_losses(untuned(base), pack(examples))
     for example, found in zip(examples, together, strict=True):
-        (alone,) = answer_losses(base.model, pack([example]))
+        (alone,) = answer_losses(untuned(base), pack([example]))
         assert found.tokens == alone.tokens == example.answer_length
         assert found.loss == pytest.approx(alone.loss, rel=1e-6)
 
@@ -160,13 +126,13 @@ def test_unequal_micro_batches_add_up_to_the_whole_batch(tiny_base: Path) -> Non
     tuned = find_method("full").prepare(base, find_method("full").settings(), 0)
     examples = some_examples(base)
     targets = sum(example.answer_length for example in examples)
-    backward_loss(tuned.model, pack(examples), divisor=targets)
+    backward_loss(tuned, pack(examples), divisor=targets)
     whole = {name: p.grad.clone() for name, p in tuned.parameters.items() if p.grad is not None}
     tuned.model.zero_grad()
     parts = split_by_tokens(examples, 150)
     assert len({sum(example.answer_length for example in part) for part in parts}) > 1
     for part in parts:
-        backward_loss(tuned.model, pack(part), divisor=targets)
+        backward_loss(tuned, pack(part), divisor=targets)
     for name, parameter in tuned.parameters.items():
         torch.testing.assert_close(parameter.grad, whole[name], rtol=1e-4, atol=1e-7)
 
@@ -196,13 +162,3 @@ def test_peft_loads_the_adapter_with_equal_logits(tiny_base: Path, tmp_path: Pat
     ids = torch.arange(40)[None]
     ours = tuned.model(input_ids=ids, segment_lengths=(40,)).logits
     torch.testing.assert_close(loaded(input_ids=ids).logits, ours, rtol=1e-5, atol=1e-5)
-
-
-def test_merged_equals_unmerged(tiny_base: Path, tmp_path: Path) -> None:
-    trained_adapter(tmp_path / "adapter", tiny_base)
-    plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
-    loaded = PeftModel.from_pretrained(plain, str(tmp_path / "adapter"))
-    ids = torch.arange(40)[None]
-    unmerged = loaded(input_ids=ids).logits.detach().clone()
-    merged = merge(loaded)
-    torch.testing.assert_close(merged(input_ids=ids).logits, unmerged, rtol=1e-4, atol=1e-4)

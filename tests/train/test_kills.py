@@ -30,7 +30,7 @@ def forker():
 
 def ends_equal(forker: Children, base: Path, tmp_path: Path, name: str, kills: int) -> None:
     method, own = RUNS[name]
-    settings = {"max_steps": 2 * kills + 2, "batch_tokens": 200, "epochs": 100}
+    settings = {"max_steps": 6 * kills, "batch_tokens": 200, "epochs": 100}
     settings |= own | with_dropout(method)
     assert forker.run(base, method, settings, tmp_path / "whole", None) == "0"
     chance = random.Random(name)

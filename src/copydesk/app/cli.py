@@ -1,6 +1,7 @@
 """The command line: parse, call one method of the workspace, show what it returned."""
 
 import dataclasses
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -384,6 +385,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 a check said no, 2 caller's mistake, 3 machine."""
     given = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in given
+    # torch reads this at its first large allocation: huge pages where the system offers them.
+    # A training step then takes a tenth of the page faults (benchmarks/train_vs_trl.py).
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     sys.exit(_guarded(lambda: app(given, standalone_mode=False), as_json=as_json))
 
 

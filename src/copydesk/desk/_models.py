@@ -1,5 +1,6 @@
 """Bases and versions, loaded, handed out and exported."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,18 +9,21 @@ import torch
 
 from copydesk.errors import AlreadyThere, InvalidInput
 from copydesk.models import (
-    Base,
     BaseInfo,
     BaseStore,
+    Quantisation,
+    Tuned,
     default_cache,
     find_method,
     load_adapter,
     load_base,
     merge,
+    merge_quantised,
     pick_device,
+    untuned,
 )
 from copydesk.registry import Version, find_version
-from copydesk.store import open_artifact, storage_errors
+from copydesk.store import json_bytes, open_artifact, storage_errors
 
 if TYPE_CHECKING:
     from copydesk.desk._workspace import Workspace
@@ -32,30 +36,35 @@ def workspace_base(workspace: "Workspace") -> BaseInfo:
     return BaseStore(default_cache()).find(workspace.config.base)
 
 
-def load_version(workspace: "Workspace", version: Version) -> Base:
+def load_version(workspace: "Workspace", version: Version) -> Tuned:
     """A version's model, checked against its hashes and loaded for generation."""
     open_artifact(version.path)
     device = pick_device()
     method = find_method(version.method)
+    dtype = method.dtype("auto", device)
     if method.leaves == "base":
         info = BaseInfo(name=version.name, path=version.path, digest=version.digest, bytes=0)
-        return load_base(info, device=device, dtype=method.dtype("auto", device))
-    base = load_base(workspace_base(workspace), device=device, dtype=method.dtype("auto", device))
-    load_adapter(base, version.path, bound_to=version.inputs["base"])
-    return base
+        return untuned(load_base(info, device=device, dtype=dtype))
+    quantisation = _quantisation(version)
+    if quantisation is not None:  # the weights that 4 bits stand for follow from the format before
+        dtype = _trained_dtype(version)
+    base = load_base(
+        workspace_base(workspace), device=device, dtype=dtype, quantisation=quantisation
+    )
+    return load_adapter(base, version.path, bound_to=version.inputs["base"])
 
 
 def export_version(workspace: "Workspace", ref: str, *, to: str, folder: Path) -> Path:
-    """Copy a version out as `peft` or `merged`; the folder must not exist yet."""
+    """Copy a version out as `peft` or `merged`; the folder must not exist yet.
+
+    A QLoRA adapter is merged into the dequantised base: those are the weights it was trained
+    beside, and every held-out loss it reports was measured with. `export.json` says so.
+    """
     version = find_version(workspace.catalogue, ref)
     if folder.exists():
         raise AlreadyThere("The folder exists", where=str(folder), todo="Name a new one.")
+    _check_form(version, to)
     leaves = find_method(version.method).leaves
-    if to not in {"peft", "merged"} or (to == "peft" and leaves != "adapter"):
-        raise InvalidInput(
-            f"{version.name} ({version.method}) cannot be exported as {to!r}",
-            todo="Use --to merged." if leaves == "base" else "Use --to peft or --to merged.",
-        )
     open_artifact(version.path)
     aside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
@@ -71,9 +80,59 @@ def export_version(workspace: "Workspace", ref: str, *, to: str, folder: Path) -
     return folder
 
 
+def _check_form(version: Version, to: str) -> None:
+    """Raise InvalidInput where a version cannot leave in the wanted form."""
+    method = find_method(version.method)
+    forms = {
+        "peft": method.leaves == "adapter" and "peft" in method.engines,
+        "merged": method.merges,
+    }
+    if forms.get(to, False):
+        return
+    possible = [f"--to {form}" for form, can in forms.items() if can]
+    # What neither loads in PEFT nor merges is served by Copydesk alone, from where it lies.
+    todo = f"Use {' or '.join(possible)}." if possible else f"Its folder is {version.path}."
+    why = " do not merge into a base" if to == "merged" else f" have no form {to!r}"
+    raise InvalidInput(
+        f"{version.name} cannot be exported as {to!r}: versions by {method.label}{why}", todo=todo
+    )
+
+
 def _write_merged(workspace: "Workspace", version: Version, folder: Path) -> None:
     """Merge in float32, whatever the machine trains in: the sum is rounded once."""
-    base = load_base(workspace_base(workspace), device=torch.device("cpu"), dtype=torch.float32)
-    wrapper = load_adapter(base, version.path, bound_to=version.inputs["base"])
-    merge(wrapper).save_pretrained(folder)
+    info, device = workspace_base(workspace), torch.device("cpu")
+    quantisation = _quantisation(version)
+    bound_to = version.inputs["base"]
+    if quantisation is None:
+        base = load_base(info, device=device, dtype=torch.float32)
+        base.model = merge(load_adapter(base, version.path, bound_to=bound_to))
+        into = "original"
+    else:
+        into = "dequantised"
+        base = merge_quantised(
+            info,
+            version.path,
+            bound_to=bound_to,
+            quantisation=quantisation,
+            dtype=_trained_dtype(version),
+            into=into,
+            device=device,
+        )
+    base.model.save_pretrained(folder)
     base.tokenizer.save_pretrained(folder)
+    record = {"version": version.name, "method": version.method, "base": bound_to}
+    (folder / "export.json").write_bytes(json_bytes(record | {"merged_into": into}))
+
+
+def _quantisation(version: Version) -> Quantisation | None:
+    """How the version's base was held in training."""
+    method = find_method(version.method)
+    own = {field.name for field in dataclasses.fields(method.settings)}
+    stated = version.facts["settings"]
+    return method.quantisation(
+        method.settings(**{key: value for key, value in stated.items() if key in own})
+    )
+
+
+def _trained_dtype(version: Version) -> torch.dtype:
+    return getattr(torch, version.facts["dtype"])

@@ -253,7 +253,7 @@ class Workspace:
 
         Args:
             clients: names; each has pages.
-            method: `full`, `lora`, or `auto`, which is `lora` until comparisons say otherwise.
+            method: one of `models.METHODS`, or `auto`: `lora` until comparisons say otherwise.
             settings: over the workspace's and the method's defaults, e.g. `{"lora_r": 8}`, or what
                 `copydesk.read_recipe` gives, which names the method too.
             listener: receives progress.

@@ -4,7 +4,16 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from copydesk.models import Encoded, ExampleLoss, Tuned, answer_losses, pack, split_by_tokens
+from copydesk.models import (
+    Encoded,
+    ExampleLoss,
+    Tuned,
+    answer_losses,
+    pack,
+    prefix_states,
+    shared_length,
+    split_by_tokens,
+)
 
 
 def score(
@@ -15,6 +24,8 @@ def score(
     on_done: Callable[[int], None] | None = None,
 ) -> tuple[ExampleLoss, ...]:
     """Summed answer loss of each example, in order, without dropout.
+
+    Where all examples start with the same long prompt, that start is run once.
 
     Args:
         model: what to score; left in the mode it was in.
@@ -27,8 +38,13 @@ def score(
     losses: list[ExampleLoss] = []
     try:
         with torch.inference_mode():
+            prefix = None
+            if model.base.packed and (shared := shared_length(examples)):
+                prefix = prefix_states(model, examples[0].ids[:shared])
+                examples = [example.without_start(shared) for example in examples]
             for run in split_by_tokens(examples, batch_tokens):
-                losses.extend(answer_losses(model.model, pack(run).to(model.base.device)))
+                packed = pack(run).to(model.base.device)
+                losses.extend(answer_losses(model, packed, prefix=prefix))
                 if on_done:
                     on_done(len(losses))
     finally:

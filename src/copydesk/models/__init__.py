@@ -1,31 +1,39 @@
 """Language models: fetch, load, tune with a method, pack examples, lose, save.
 
-The only room that imports `peft` or `bitsandbytes`. Reads: bases in Hugging Face layout
+The only room that imports `peft` and `bitsandbytes`. Reads: bases in Hugging Face layout
 (safetensors only; nothing is loaded by pickle, no code comes with a model). Writes: the cache of
-bases, adapter folders in PEFT's format. Does not know: clients, workspaces, where a text came from.
+bases, adapter folders in PEFT's format, or in our own for bottleneck adapters. Does not know:
+clients, workspaces, where a text came from.
 
-Shape letters in tensor names: T tokens of a packed batch, L positions that carry loss,
-D hidden width, V vocabulary, H heads, K width of a head, R rank.
+Shape letters in tensor names: T tokens of a packed batch, L positions that carry loss, P virtual
+tokens, G tokens with virtual ones among them, D hidden width, V vocabulary, H heads, K width of a
+head, R rank, M width of a bottleneck.
 """
 
+from copydesk.models._activations import kept_bytes
+from copydesk.models._adapters import load_adapter, merge, merge_quantised
 from copydesk.models._attention import ATTENTION
 from copydesk.models._bases import BaseInfo, BaseStore, default_cache
 from copydesk.models._encode import Encoded, encode_chat, encode_example, template_digest
 from copydesk.models._load import Base, free_memory, load_base, pick_device, pick_dtype
-from copydesk.models._loss import CHUNK, ExampleLoss, answer_losses, backward_loss, kept_bytes
-from copydesk.models._methods import (
-    METHODS,
+from copydesk.models._loss import CHUNK, ExampleLoss, answer_losses, backward_loss
+from copydesk.models._method_settings import (
+    BottleneckSettings,
+    DoraSettings,
     FullSettings,
     LoraSettings,
-    Method,
     MethodSettings,
-    Tuned,
-    find_method,
-    load_adapter,
-    merge,
+    PrefixSettings,
+    PromptSettings,
+    QloraSettings,
 )
+from copydesk.models._methods import METHODS, Method, find_method
 from copydesk.models._optimizers import allocate_state, eight_bit_adamw, eight_bit_bytes
 from copydesk.models._pack import Packed, pack, split_by_tokens
+from copydesk.models._quantise import Quantisation
+from copydesk.models._shared_prefix import shared_length
+from copydesk.models._states import prefix_states
+from copydesk.models._tuned import Tuned, untuned
 
 __all__ = [
     "ATTENTION",
@@ -34,6 +42,8 @@ __all__ = [
     "Base",
     "BaseInfo",
     "BaseStore",
+    "BottleneckSettings",
+    "DoraSettings",
     "Encoded",
     "ExampleLoss",
     "FullSettings",
@@ -41,6 +51,10 @@ __all__ = [
     "Method",
     "MethodSettings",
     "Packed",
+    "PrefixSettings",
+    "PromptSettings",
+    "QloraSettings",
+    "Quantisation",
     "Tuned",
     "allocate_state",
     "answer_losses",
@@ -56,9 +70,13 @@ __all__ = [
     "load_adapter",
     "load_base",
     "merge",
+    "merge_quantised",
     "pack",
     "pick_device",
     "pick_dtype",
+    "prefix_states",
+    "shared_length",
     "split_by_tokens",
     "template_digest",
+    "untuned",
 ]

@@ -4,6 +4,7 @@ The examples of a packed batch must not see each other. A block-diagonal mask wo
 here each example is attended by itself, so the cost is the sum of the squared lengths.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 ATTENTION = "copydesk_packed"
 """The name to load a model with: `attn_implementation=ATTENTION`."""
+
+SegmentPrefix = Sequence[tuple[torch.Tensor, torch.Tensor]]
+"""For each layer, keys and values [1, H_kv, P, K] that every example sees before itself."""
 
 
 def _packed_attention(
@@ -22,14 +26,20 @@ def _packed_attention(
     _mask: torch.Tensor | None,
     *,
     segment_lengths: tuple[int, ...],
+    segment_prefix: SegmentPrefix | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend every example apart; returns [1, T, H, K] as transformers expects."""
-    del module
+    """Attend every example apart; returns [1, T, H, K] as transformers expects.
+
+    `segment_prefix` holds keys and values for each layer that stand before every example, as a
+    cache of P earlier tokens would; positions of the examples' own tokens then start at P.
+    """
+    layer: Any = module
+    prefix = None if segment_prefix is None else segment_prefix[layer.layer_idx]
     outputs: list[torch.Tensor] = []
     for query, key, value in zip(
         query_1HTK.split(segment_lengths, dim=2),
@@ -37,18 +47,22 @@ def _packed_attention(
         value_1HTK.split(segment_lengths, dim=2),
         strict=True,
     ):
-        length = query.shape[2]
-        windowed = sliding_window is not None and length > sliding_window
+        if prefix is not None:
+            key = torch.cat([prefix[0].to(key.dtype), key], dim=2)
+            value = torch.cat([prefix[1].to(value.dtype), value], dim=2)
+        length, seen = query.shape[2], key.shape[2]
+        windowed = sliding_window is not None and seen > sliding_window
         if softcap is not None:
             output = _capped_attention(query, key, value, scaling, softcap, sliding_window)
         else:
+            masked = windowed or seen > length
             output = functional.scaled_dot_product_attention(
                 query,
                 key,
                 value,
-                attn_mask=_window_mask(length, sliding_window, query.device) if windowed else None,
+                attn_mask=_mask_of(length, seen, sliding_window, query.device) if masked else None,
                 dropout_p=dropout,
-                is_causal=not windowed,
+                is_causal=not masked,
                 scale=scaling,
                 enable_gqa=query.shape[1] != key.shape[1],
             )
@@ -56,10 +70,13 @@ def _packed_attention(
     return torch.cat(outputs, dim=1), None
 
 
-def _window_mask(length: int, window: int | None, device: torch.device) -> torch.Tensor:
-    """[length, length], true where a query may look: at itself and the `window - 1` before."""
-    place = torch.arange(length, device=device)
-    distance = place[:, None] - place[None, :]
+def _mask_of(length: int, seen: int, window: int | None, device: torch.device) -> torch.Tensor:
+    """[length, seen], true where a query may look: at itself and the `window - 1` before.
+
+    The queries are the last `length` of the `seen` positions.
+    """
+    keys = torch.arange(seen, device=device)
+    distance = keys[seen - length :, None] - keys[None, :]
     mask = distance >= 0
     return mask if window is None else mask & (distance < window)
 
@@ -78,7 +95,7 @@ def _capped_attention(
     value = value.repeat_interleave(repeats, dim=1)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = softcap * torch.tanh(query @ key.transpose(-1, -2) * scale / softcap)
-    mask = _window_mask(query.shape[2], window, query.device)
+    mask = _mask_of(query.shape[2], key.shape[2], window, query.device)
     scores = scores.masked_fill(~mask, float("-inf"))
     weights = functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
     return weights @ value

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -26,6 +26,11 @@ class Encoded:
     def answer_length(self) -> int:
         """Tokens that carry loss."""
         return len(self.ids) - self.prompt_length
+
+    def without_start(self, count: int) -> "Encoded":
+        """The same without its first `count` tokens, which must be prompt tokens."""
+        assert count < self.prompt_length
+        return replace(self, ids=self.ids[count:], prompt_length=self.prompt_length - count)
 
 
 def encode_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:

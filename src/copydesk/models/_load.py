@@ -3,18 +3,28 @@
 import ctypes
 import functools
 import gc
+import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 
 from copydesk.errors import InvalidInput, OutOfMemory
 from copydesk.models import _attention
 from copydesk.models._bases import BaseInfo
+from copydesk.models._quantise import Quantisation, keep_differentiable, quantisation_config
 from copydesk.models._quiet import quiet
 
+_LOG = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -27,18 +37,34 @@ class Base:
     tokenizer: Any
     device: torch.device
     dtype: torch.dtype
+    """Of the weights; of a 4-bit base, what it multiplies in."""
+    packed: bool = False
+    """Packed examples run in one forward and do not see each other. Where that is false, each must
+    run by itself."""
+    quantisation: Quantisation | None = None
 
 
 def load_base(
-    info: BaseInfo, *, device: torch.device, dtype: torch.dtype, attention: str = "sdpa"
+    info: BaseInfo,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str | None = None,
+    quantisation: Quantisation | None = None,
 ) -> Base:
     """Load a base's weights and tokenizer.
+
+    A base that is asked for packed attention is tried on two short examples. Where they see each
+    other, as in an architecture that brings its own attention or mixes neighbours otherwise, it
+    keeps its own attention, `Base.packed` is false, and a warning is logged.
 
     Args:
         info: from `BaseStore.find`.
         device: where the weights go.
         dtype: of the weights.
-        attention: `models.ATTENTION` for packed batches, `sdpa` for generation.
+        attention: `models.ATTENTION` for packed batches; None, for generation, lets transformers
+            choose.
+        quantisation: hold the linear layers in 4 bits.
 
     Raises:
         InvalidInput: the folder holds no causal language model that transformers knows.
@@ -47,18 +73,14 @@ def load_base(
     _attention.register()
     try:
         with quiet():
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                info.path,
-                dtype=dtype,
-                attn_implementation=attention,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
+            read = functools.partial(_read_model, info, device, dtype, quantisation)
+            if attention == _attention.ATTENTION:
+                model, packed = _read_for_packing(info, read)
+            else:
+                model, packed = read(attention, trained=False), False
             tokenizer = AutoTokenizer.from_pretrained(
                 info.path, local_files_only=True, trust_remote_code=False
             )
-        model.to(device)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise OutOfMemory(
             f"The base {info.name} does not fit into memory as {dtype}",
@@ -70,9 +92,100 @@ def load_base(
             where=str(info.path),
             todo="It needs config.json, model.safetensors and tokenizer.json.",
         ) from error
+    return Base(
+        info=info,
+        model=model,
+        tokenizer=tokenizer,
+        device=device,
+        dtype=dtype,
+        packed=packed,
+        quantisation=quantisation,
+    )
+
+
+def _read_for_packing(info: BaseInfo, read: Callable[..., Any]) -> tuple[Any, bool]:
+    """The model with packed attention where that works, else with its own; and which it is."""
+    config = AutoConfig.from_pretrained(info.path, local_files_only=True, trust_remote_code=False)
+    architecture: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    if architecture._supports_attention_backend:
+        model = read(_attention.ATTENTION, trained=True)
+        if _keeps_apart(model):
+            return model, True
+        del model
+    _LOG.warning(
+        "%s (%s) cannot run packed examples: each runs by itself, which is slower",
+        info.name,
+        architecture.__name__,
+    )
+    return read(None, trained=True), False
+
+
+def _read_model(
+    info: BaseInfo,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantisation: Quantisation | None,
+    attention: str | None,
+    *,
+    trained: bool,
+) -> Any:
+    """The frozen model, in evaluation mode, on its device."""
+    options: dict[str, Any] = {}
+    if quantisation is not None:
+        # Quantised as they are read, where they are to stay.
+        options = {
+            "quantization_config": quantisation_config(quantisation, dtype),
+            "device_map": {"": device},
+        }
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        info.path,
+        dtype=dtype,
+        attn_implementation=attention,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        **options,
+    )
+    if quantisation is None:
+        model.to(device)
+    elif trained:
+        keep_differentiable(model)
     model.requires_grad_(False)
     model.eval()
-    return Base(info=info, model=model, tokenizer=tokenizer, device=device, dtype=dtype)
+    return model
+
+
+@torch.no_grad()
+def _keeps_apart(model: Any) -> bool:
+    """Whether an example's states are the same alone and packed behind another.
+
+    Convolutions and recurrences take our attention and mix neighbours all the same. Mixing changed
+    states by 1.3 times their norm (a random LFM2); rounding, which differs with the shapes, by at
+    most 1e-4 in float32 and 4 bits on a CPU. The limits leave room for a GPU's coarser products.
+    """
+    trunk = getattr(model, model.base_model_prefix)
+    lengths = (4, 3)
+    ids_T = (
+        torch.arange(sum(lengths), device=model.device) % model.config.get_text_config().vocab_size
+    )
+    positions_T = torch.cat([torch.arange(length) for length in lengths]).to(model.device)
+
+    def states(start: int, segments: tuple[int, ...]) -> torch.Tensor:
+        output = trunk(
+            input_ids=ids_T[None, start:],
+            position_ids=positions_T[None, start:],
+            use_cache=False,
+            segment_lengths=segments,
+        )
+        return output.last_hidden_state[0, -lengths[1] :].float()
+
+    try:
+        alone = states(lengths[0], lengths[1:])
+        together = states(0, lengths)
+    except TypeError:  # it takes no positions, or does not hand on what attention needs
+        return False
+    difference = (together - alone).norm(dim=-1) / alone.norm(dim=-1)
+    return bool((difference < (0.01 if model.dtype == torch.float32 else 0.1)).all())
 
 
 def pick_device() -> torch.device:

@@ -15,7 +15,10 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from copydesk.models._attention import SegmentPrefix
 from copydesk.models._pack import Packed
+from copydesk.models._states import answer_states
+from copydesk.models._tuned import Tuned
 
 CHUNK = 256
 """Positions whose logits are held at once: 50 MB in float32 for a vocabulary of 49,152."""
@@ -29,11 +32,11 @@ class ExampleLoss:
     tokens: int
 
 
-def backward_loss(model: PreTrainedModel, packed: Packed, *, divisor: int) -> float:
+def backward_loss(tuned: Tuned, packed: Packed, *, divisor: int) -> float:
     """Add the gradient of `sum of answer losses / divisor` to the trainable parameters.
 
     Args:
-        model: loaded with this room's attention; PEFT modules may be injected.
+        tuned: a base, loaded with this room's attention, under a method.
         packed: on the model's device.
         divisor: answer tokens of the whole optimiser step, so that unequal micro-batches add up to
             the gradient of the step's mean.
@@ -41,12 +44,12 @@ def backward_loss(model: PreTrainedModel, packed: Packed, *, divisor: int) -> fl
     Returns:
         The summed loss, in nats, not divided.
     """
-    hidden_LD = _answer_states(model, packed)
+    hidden_LD = answer_states(tuned, packed)
     leaf_LD = hidden_LD.detach().requires_grad_()
     total = torch.zeros((), device=leaf_LD.device, dtype=torch.float32)
     for start in range(0, packed.targets, CHUNK):
         loss = functional.cross_entropy(
-            _logits(model, leaf_LD[start : start + CHUNK]),
+            _logits(tuned.model, leaf_LD[start : start + CHUNK]),
             packed.targets_L[start : start + CHUNK],
             reduction="sum",
         )
@@ -58,13 +61,21 @@ def backward_loss(model: PreTrainedModel, packed: Packed, *, divisor: int) -> fl
 
 
 @torch.no_grad()
-def answer_losses(model: PreTrainedModel, packed: Packed) -> list[ExampleLoss]:
-    """Summed loss of each packed example, without gradients."""
-    hidden_LD = _answer_states(model, packed)
+def answer_losses(
+    tuned: Tuned, packed: Packed, *, prefix: SegmentPrefix | None = None
+) -> list[ExampleLoss]:
+    """Summed loss of each packed example, without gradients.
+
+    Args:
+        tuned: as for `backward_loss`.
+        packed: on the model's device.
+        prefix: states of earlier tokens that every example sees; see `prefix_states`.
+    """
+    hidden_LD = answer_states(tuned, packed, prefix)
     sums = torch.zeros(len(packed.lengths), dtype=torch.float64, device=hidden_LD.device)
     for start in range(0, packed.targets, CHUNK):
         losses = functional.cross_entropy(
-            _logits(model, hidden_LD[start : start + CHUNK]),
+            _logits(tuned.model, hidden_LD[start : start + CHUNK]),
             packed.targets_L[start : start + CHUNK],
             reduction="none",
         )
@@ -74,19 +85,6 @@ def answer_losses(model: PreTrainedModel, packed: Packed) -> list[ExampleLoss]:
         ExampleLoss(loss=float(loss), tokens=int(count))
         for loss, count in zip(sums, counts, strict=True)
     ]
-
-
-def _answer_states(model: PreTrainedModel, packed: Packed) -> torch.Tensor:
-    """Last hidden states [L, D] at the positions that carry loss."""
-    trunk: Any = getattr(model, model.base_model_prefix)
-    output = trunk(
-        input_ids=packed.input_ids_T[None],
-        position_ids=packed.position_ids_T[None],
-        use_cache=False,
-        segment_lengths=packed.lengths,
-    )
-    hidden_TD: torch.Tensor = output.last_hidden_state[0]
-    return hidden_TD[packed.loss_positions_L]
 
 
 def _logits(model: PreTrainedModel, hidden_LD: torch.Tensor) -> torch.Tensor:
@@ -101,24 +99,3 @@ def _logits(model: PreTrainedModel, hidden_LD: torch.Tensor) -> torch.Tensor:
     if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
         logits_LV = cap * torch.tanh(logits_LV / cap)
     return logits_LV
-
-
-def kept_bytes(model: PreTrainedModel, packed: Packed) -> int:
-    """Bytes that a forward pass keeps for its backward pass; weights are not counted.
-
-    The pass is run to find out, with autograd reporting every tensor that it saves.
-    """
-    weights = {tensor.untyped_storage().data_ptr() for tensor in model.parameters()}
-    weights |= {tensor.untyped_storage().data_ptr() for tensor in model.buffers()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        hidden_LD = _answer_states(model, packed)
-    del hidden_LD
-    return sum(kept.values())

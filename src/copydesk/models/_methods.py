@@ -2,67 +2,55 @@
 
 | method | trains | leaves |
 |---|---|---|
-| `full` | every parameter, in float32 | a base in Hugging Face layout |
-| `lora` | low-rank pairs beside the linear layers (Hu et al. 2021), in float32 | a PEFT folder |
+| `full` | every parameter, in float32 or bfloat16 | a base in Hugging Face layout |
+| `lora` | low-rank pairs beside the linear layers (Hu et al. 2021) | a PEFT folder |
+| `dora` | the same, and the length of each output apart (Liu et al. 2024) | a PEFT folder |
+| `qlora` | LoRA over a base in 4 bits (Dettmers et al. 2023) | a PEFT folder |
+| `prefix` | keys and values before every text (Li and Liang 2021) | a PEFT folder |
+| `prompt` | embeddings before every text (Lester et al. 2021) | a PEFT folder |
+| `bottleneck` | small modules behind the blocks (Houlsby et al. 2019) | our own format |
+
+What adapters train is float32, whatever the base is held in.
 """
 
-import contextlib
-import warnings
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
-from safetensors import SafetensorError, safe_open
-from transformers import PreTrainedModel
 
-from copydesk.errors import Damaged, InvalidInput, UnknownName, WrongBase
+from copydesk.errors import UnknownName
+from copydesk.models._bottleneck import prepare_bottleneck, save_bottleneck
 from copydesk.models._load import Base, pick_dtype
-from copydesk.models._lora import use_lean_lora
+from copydesk.models._low_rank import prepare_low_rank, save_low_rank
+from copydesk.models._method_settings import (
+    BottleneckSettings,
+    DoraSettings,
+    FullSettings,
+    LoraSettings,
+    MethodSettings,
+    PrefixSettings,
+    PromptSettings,
+    QloraSettings,
+)
+from copydesk.models._quantise import Quantisation
 from copydesk.models._quiet import quiet
+from copydesk.models._tuned import Tuned
+from copydesk.models._virtual import prepare_prefix, prepare_prompt, save_virtual
 from copydesk.store import storage_errors
 
 
-@validated(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class FullSettings:
-    """Full fine-tuning has no settings of its own."""
+def _as_it_is(_: MethodSettings) -> Quantisation | None:
+    return None
 
 
-@validated(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class LoraSettings:
-    """Settings of LoRA, named as PEFT names them."""
-
-    lora_r: int = Field(default=16, ge=1, le=1024)
-    lora_alpha: int = Field(default=32, ge=1, le=4096)
-    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
-    target_modules: str | tuple[str, ...] = "all-linear"
-
-
-MethodSettings = FullSettings | LoraSettings
-
-
-@dataclass(slots=True, kw_only=True)
-class Tuned:
-    """A base under a method: the model to run and the parameters to train."""
-
-    method: str
-    base: Base
-    model: PreTrainedModel
-    """The bare transformers model; a method's modules are injected into it."""
-    parameters: Mapping[str, torch.nn.Parameter]
-    """What is trained, by name, in a fixed order."""
-    peft: PeftModel | None = None
-    rate_factors: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Parameter's name -> factor on the learning rate; what is not named has 1."""
-
-    @property
-    def trainable_parameters(self) -> int:
-        """How many numbers are trained."""
-        return sum(parameter.numel() for parameter in self.parameters.values())
+def _in_four_bits(settings: MethodSettings) -> Quantisation | None:
+    assert isinstance(settings, QloraSettings)
+    return Quantisation(
+        quant_type=settings.bnb_4bit_quant_type, double_quant=settings.bnb_4bit_use_double_quant
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,21 +59,32 @@ class Method:
 
     name: str
     label: str
-    settings: type[FullSettings] | type[LoraSettings]
+    settings: type[Any]
+    """One of `MethodSettings`."""
     learning_rate: float
-    """The default. LoRA's best rate is about ten times full fine-tuning's (LoRA Without Regret,
-    2025)."""
+    """The default; METHODS says where each is from."""
     leaves: Literal["adapter", "base"]
+    merges: bool
+    """Whether what it leaves folds into the base's weights, or is a base already."""
+    engines: tuple[str, ...]
+    """What can serve what it leaves: `copydesk`; `peft`, which is transformers with PEFT; `vllm`,
+    which as of 0.32 takes plain LoRA of any scale, and neither DoRA (its issue 10849) nor virtual
+    tokens."""
     dtype: Callable[[str, torch.device], torch.dtype]
     """The number format of the base's weights, from the wanted one and the device."""
     prepare: Callable[[Base, Any, int], Tuned]
     """Make the parameters trainable: base, settings, seed."""
     save: Callable[[Tuned, Path], None]
     """Write what the method leaves into an existing folder."""
+    quantisation: Callable[[Any], Quantisation | None] = _as_it_is
+    """How the base must be loaded, from the settings; None for weights as they are."""
 
 
 def _full_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """Weights that are trained are kept in float32: in bfloat16 small updates round to nothing."""
+    """Weights that are trained are float32 unless bfloat16 is asked for.
+
+    In bfloat16 small updates round to nothing, which stochastic rounding in the optimiser mends.
+    """
     return pick_dtype("float32" if wanted == "auto" else wanted, device)
 
 
@@ -106,107 +105,96 @@ def _save_full(tuned: Tuned, folder: Path) -> None:
         tuned.base.tokenizer.save_pretrained(folder)
 
 
-def _prepare_lora(base: Base, settings: LoraSettings, seed: int) -> Tuned:
-    targets = settings.target_modules
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        bias="none",
-    )
-    try:
-        with _seeded(seed), _peft_notices():
-            wrapper = get_peft_model(base.model, config)
-    except ValueError as error:
-        raise InvalidInput(
-            f"LoRA cannot be put on {base.info.name}: {str(error).splitlines()[0]}",
-            where=f"target_modules={settings.target_modules}",
-            todo="Use all-linear, or names of the base's linear layers such as q_proj,v_proj.",
-        ) from error
-    assert isinstance(wrapper, PeftModel)
-    # PEFT wrote the path of this machine; a name means something elsewhere too.
-    kept: Any = wrapper.peft_config["default"]
-    kept.base_model_name_or_path = base.info.name
-    kept.target_modules = sorted(kept.target_modules)  # a set: its order differs between processes
-    use_lean_lora(wrapper)
-    parameters = {
-        name: parameter for name, parameter in wrapper.named_parameters() if parameter.requires_grad
-    }
-    return Tuned(
-        method="lora",
-        base=base,
-        model=wrapper.get_base_model(),  # pyright: ignore[reportArgumentType]
-        parameters=parameters,
-        peft=wrapper,
-    )
-
-
-def _save_adapter(tuned: Tuned, folder: Path) -> None:
-    assert tuned.peft is not None
-    with storage_errors(folder):
-        # Embeddings are never trained by these methods; asking PEFT to look would ask a hub.
-        tuned.peft.save_pretrained(str(folder), save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)
-
-
-METHODS: Mapping[str, Method] = {
-    "full": Method(
+_LISTED = (
+    Method(
         name="full",
         label="full fine-tuning",
         settings=FullSettings,
-        learning_rate=2e-4,
+        learning_rate=2e-4,  # a tenth of LoRA's
         leaves="base",
+        merges=True,
+        engines=("copydesk", "peft", "vllm"),
         dtype=_full_dtype,
         prepare=_prepare_full,
         save=_save_full,
     ),
-    "lora": Method(
+    Method(
         name="lora",
         label="LoRA",
         settings=LoraSettings,
+        # About ten times full fine-tuning's best rate (LoRA Without Regret, Schulman et al. 2025).
         learning_rate=2e-3,
         leaves="adapter",
+        merges=True,
+        engines=("copydesk", "peft", "vllm"),
         dtype=pick_dtype,
-        prepare=_prepare_lora,
-        save=_save_adapter,
+        prepare=partial(prepare_low_rank, "lora"),
+        save=save_low_rank,
     ),
-}
+    Method(
+        name="dora",
+        label="DoRA",
+        settings=DoraSettings,
+        learning_rate=2e-3,  # as LoRA's: Liu et al. (2024) tune both around the same rates
+        leaves="adapter",
+        merges=True,
+        engines=("copydesk", "peft"),
+        dtype=pick_dtype,
+        prepare=partial(prepare_low_rank, "dora"),
+        save=save_low_rank,
+    ),
+    Method(
+        name="qlora",
+        label="QLoRA",
+        settings=QloraSettings,
+        learning_rate=2e-3,  # as LoRA's: Dettmers et al. (2023) carry the 16-bit rate over
+        leaves="adapter",
+        merges=True,
+        engines=("copydesk", "peft", "vllm"),
+        dtype=pick_dtype,
+        prepare=partial(prepare_low_rank, "qlora"),
+        save=save_low_rank,
+        quantisation=_in_four_bits,
+    ),
+    Method(
+        name="prefix",
+        label="prefix tuning",
+        settings=PrefixSettings,
+        learning_rate=1e-2,  # PEFT's guide to prefix tuning
+        leaves="adapter",
+        merges=False,
+        engines=("copydesk", "peft"),
+        dtype=pick_dtype,
+        prepare=prepare_prefix,
+        save=save_virtual,
+    ),
+    Method(
+        name="prompt",
+        label="prompt tuning",
+        settings=PromptSettings,
+        learning_rate=3e-2,  # PEFT's guide to prompt tuning
+        leaves="adapter",
+        merges=False,
+        engines=("copydesk", "peft"),
+        dtype=pick_dtype,
+        prepare=prepare_prompt,
+        save=save_virtual,
+    ),
+    Method(
+        name="bottleneck",
+        label="bottleneck adapters",
+        settings=BottleneckSettings,
+        learning_rate=1e-3,  # within the range that Houlsby et al. (2019) sweep, 3e-5 to 3e-3
+        leaves="adapter",
+        merges=False,
+        engines=("copydesk",),
+        dtype=pick_dtype,
+        prepare=prepare_bottleneck,
+        save=save_bottleneck,
+    ),
+)
 
-
-def load_adapter(base: Base, folder: Path, *, bound_to: str) -> PeftModel:
-    """Put a saved adapter on a base, for use, not for training.
-
-    Args:
-        base: freshly loaded; it is changed in place.
-        folder: a PEFT folder.
-        bound_to: digest of the base that the adapter was trained on.
-
-    Raises:
-        WrongBase: `base` has another digest.
-        Damaged: the folder is incomplete, or a tensor in it is not finite.
-    """
-    if bound_to != base.info.digest:
-        raise WrongBase(
-            f"The adapter was trained on base {bound_to[:12]}, not on {base.info.name} "
-            f"({base.info.digest[:12]})",
-            where=str(folder),
-            todo="Use the base it was trained on, or train it again on this one.",
-        )
-    _check_finite(folder / "adapter_model.safetensors")
-    with _peft_notices():
-        model = PeftModel.from_pretrained(base.model, str(folder), local_files_only=True)
-    assert isinstance(model, PeftModel)
-    model.eval()
-    return model
-
-
-def merge(model: PeftModel) -> PreTrainedModel:
-    """Fold an adapter into its base's weights; the wrapper is spent afterwards."""
-    merged: Any = model.merge_and_unload()
-    assert isinstance(merged, PreTrainedModel)
-    return merged
+METHODS: Mapping[str, Method] = {method.name: method for method in _LISTED}
 
 
 def find_method(name: str) -> Method:
@@ -220,37 +208,3 @@ def find_method(name: str) -> Method:
             f"There is no method {name!r}", todo=f"Methods are: {', '.join(METHODS)}."
         )
     return METHODS[name]
-
-
-def _check_finite(file: Path) -> None:
-    try:
-        with safe_open(str(file), framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                if not bool(torch.isfinite(tensors.get_tensor(name)).all()):
-                    raise Damaged(
-                        f"The adapter's tensor {name} is not finite",
-                        where=str(file),
-                        todo="Train it again.",
-                    )
-    except (OSError, SafetensorError) as error:
-        if isinstance(error, Damaged):
-            raise
-        raise Damaged(
-            f"The adapter cannot be read: {error}", where=str(file), todo="Train it again."
-        ) from error
-
-
-@contextlib.contextmanager
-def _peft_notices() -> Generator[None]:
-    """Silence what PEFT 0.21 does that transformers 5 calls old: nothing a user could change."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
-        yield
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Generator[None]:
-    """Draw initial weights from `seed`, and leave the global stream as it was."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield

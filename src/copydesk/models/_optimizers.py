@@ -46,7 +46,6 @@ def eight_bit_adamw(
         min_8bit_size=SMALLEST,
         is_paged=paged,
     )
-    assert isinstance(made, torch.optim.Optimizer)
     made.update_step = _sliced(made)
     return made
 

@@ -1,5 +1,6 @@
 """One chat at a time, streamed."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,21 +8,22 @@ import torch
 from transformers.generation.streamers import BaseStreamer
 
 from copydesk.errors import InvalidInput
-from copydesk.models import Base, encode_chat
+from copydesk.models import Tuned, encode_chat
 from copydesk.records import Completion, Message, Sampling
 
 
 class Writer:
-    """Continues chats with a base whose adapter, if any, is already on it."""
+    """Continues chats with a base and the adapter that is on it, if any."""
 
-    def __init__(self, base: Base, *, name: str) -> None:
-        """Take a base loaded for generation.
+    def __init__(self, tuned: Tuned, *, name: str) -> None:
+        """Take a model loaded for generation.
 
         Args:
-            base: loaded with `attention="sdpa"`; an adapter may be on its model.
+            tuned: from `load_adapter`, or `untuned`; its base loaded without packed attention.
             name: what completions are signed with: `client@n` or the base's name.
         """
-        self._base = base
+        self._tuned = tuned
+        self._base = tuned.base
         self._name = name
 
     @property
@@ -45,7 +47,6 @@ class Writer:
         tokenizer = self._base.tokenizer
         prompt = encode_chat(tokenizer, messages)
         stream = _TextStream(tokenizer, on_text) if on_text else None
-        model: Any = self._base.model
         drawn = sampling.temperature > 0
         device = self._base.device
         with (
@@ -53,7 +54,7 @@ class Writer:
             torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []),
         ):
             torch.manual_seed(sampling.seed)
-            output = model.generate(
+            output = self._tuned.generate(
                 torch.tensor([prompt], device=device),
                 attention_mask=torch.ones(1, len(prompt), dtype=torch.long, device=device),
                 max_new_tokens=min(sampling.max_new_tokens, self._room(prompt)),
@@ -79,11 +80,14 @@ class Writer:
     def _room(self, prompt: Sequence[int]) -> int:
         """Tokens that the context window has left after the prompt."""
         config: Any = self._base.model.config.get_text_config()
-        room = int(config.max_position_embeddings) - len(prompt)
+        window = getattr(config, "max_position_embeddings", None)
+        if window is None:  # ALiBi has no last position
+            return sys.maxsize
+        window = int(window) - self._tuned.virtual_tokens
+        room = window - len(prompt)
         if room < 1:
             raise InvalidInput(
-                f"The prompt has {len(prompt)} tokens; {self._name} reads at most "
-                f"{config.max_position_embeddings}",
+                f"The prompt has {len(prompt)} tokens; {self._name} reads at most {window}",
                 todo="Shorten the brief.",
             )
         return room

@@ -25,6 +25,7 @@ from copydesk.models import (
     free_memory,
     load_adapter,
     load_base,
+    untuned,
 )
 from copydesk.records import (
     Comparison,
@@ -353,20 +354,18 @@ def _score_rest(tuned: Tuned, probe: _Probe, heldout: tuple[ExampleLoss, ...]) -
 
 
 def _untuned(recipe: Recipe, device: torch.device) -> Tuned:
-    base = load_base(recipe.base, device=device, dtype=recipe.dtype, attention=ATTENTION)
-    return Tuned(method="base", base=base, model=base.model, parameters={})
+    return untuned(load_base(recipe.base, device=device, dtype=recipe.dtype, attention=ATTENTION))
 
 
 def _retake(recipe: Recipe, done: Trained, device: torch.device) -> Tuned:
-    base = load_base(recipe.base, device=device, dtype=recipe.dtype, attention=ATTENTION)
-    wrapper = load_adapter(base, done.path, bound_to=recipe.base.digest)
-    return Tuned(
-        method=recipe.method,
-        base=base,
-        model=wrapper.get_base_model(),  # pyright: ignore[reportArgumentType]
-        parameters={},
-        peft=wrapper,
+    base = load_base(
+        recipe.base,
+        device=device,
+        dtype=recipe.dtype,
+        attention=ATTENTION,
+        quantisation=find_method(recipe.method).quantisation(recipe.own),
     )
+    return load_adapter(base, done.path, bound_to=recipe.base.digest)
 
 
 def _machine(device: torch.device) -> str:

@@ -88,7 +88,7 @@ def _token_bytes(tuned: Tuned, examples: Sequence[Encoded]) -> float:
     with torch.random.fork_rng(devices=devices):
         for tokens in _PROBES:
             probe = Encoded(id="probe", ids=tuple(ids[:tokens]), prompt_length=tokens - 1)
-            kept.append(kept_bytes(tuned.model, pack([probe]).to(tuned.base.device)))
+            kept.append(kept_bytes(tuned, pack([probe]).to(tuned.base.device)))
     return max(1.0, (kept[1] - kept[0]) / (_PROBES[1] - _PROBES[0]))
 
 

@@ -263,7 +263,7 @@ class _Session:
             torch.manual_seed(self.run.seed * 1_000_003 + step)
             for part in split_by_tokens(batch, self.micro):
                 packed = pack(part).to(device)
-                loss += backward_loss(self.tuned.model, packed, divisor=targets)
+                loss += backward_loss(self.tuned, packed, divisor=targets)
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.run.max_grad_norm))
         loss /= targets
         if not (math.isfinite(loss) and math.isfinite(norm)):

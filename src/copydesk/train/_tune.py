@@ -119,7 +119,13 @@ def tune(
     method = find_method(recipe.method)
     with memory.watching():
         with memory_errors("Loading", device, "Use a smaller base, or dtype=bfloat16."):
-            base = load_base(recipe.base, device=device, dtype=recipe.dtype, attention=ATTENTION)
+            base = load_base(
+                recipe.base,
+                device=device,
+                dtype=recipe.dtype,
+                attention=ATTENTION,
+                quantisation=method.quantisation(recipe.own),
+            )
             tuned = method.prepare(base, recipe.own, recipe.run.seed)
         result = train(
             tuned,

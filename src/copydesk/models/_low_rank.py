@@ -1,0 +1,127 @@
+"""LoRA and its variants: PEFT's layers beside the base's linear layers.
+
+A variant is a few options of PEFT's configuration. Two things are added here. LoRA+ gives B a
+learning rate of its own. PiSSA takes the greatest singular vectors out of the base while it trains;
+what is saved is an ordinary adapter of twice the rank for the untouched base:
+
+    W - s B0 A0 + s B A  =  W + s [B, -B0] [A; A0]
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from copydesk.errors import InvalidInput
+from copydesk.models._load import Base
+from copydesk.models._lora import use_lean_lora
+from copydesk.models._method_settings import DoraSettings, LoraSettings, LowRankSettings
+from copydesk.models._quiet import peft_notices
+from copydesk.models._tuned import Tuned, seeded
+from copydesk.store import storage_errors
+
+_PISSA: Any = "pissa_niter_16"
+"""Randomised SVD: seconds instead of minutes, and at 16 iterations Meng et al. (2024) find no
+difference from the exact one."""
+
+
+def prepare_low_rank(method: str, base: Base, settings: LowRankSettings, seed: int) -> Tuned:
+    """Put trainable pairs, in float32, beside the base's linear layers.
+
+    Raises:
+        InvalidInput: `target_modules` names layers that the base lacks.
+    """
+    targets = settings.target_modules
+    pissa = isinstance(settings, LoraSettings) and settings.init_lora_weights == "pissa"
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        bias="none",
+        use_rslora=settings.use_rslora,
+        use_dora=isinstance(settings, DoraSettings),
+        init_lora_weights=_PISSA if pissa else True,
+    )
+    try:
+        with seeded(seed), peft_notices():
+            wrapper = get_peft_model(base.model, config)
+    except ValueError as error:
+        raise InvalidInput(
+            f"LoRA cannot be put on {base.info.name}: {str(error).splitlines()[0]}",
+            where=f"target_modules={settings.target_modules}",
+            todo="Use all-linear, or names of the base's linear layers such as q_proj,v_proj.",
+        ) from error
+    assert isinstance(wrapper, PeftModel)
+    # PEFT wrote the path of this machine; a name means something elsewhere too.
+    kept: Any = wrapper.peft_config["default"]
+    kept.base_model_name_or_path = base.info.name
+    kept.target_modules = sorted(kept.target_modules)  # a set: its order differs between processes
+    use_lean_lora(wrapper)
+    parameters = {
+        name: parameter for name, parameter in wrapper.named_parameters() if parameter.requires_grad
+    }
+    return Tuned(
+        method=method,
+        base=base,
+        model=wrapper.get_base_model(),  # pyright: ignore[reportArgumentType]
+        parameters=parameters,
+        peft=wrapper,
+        rate_factors=_rate_factors(parameters, settings.loraplus_lr_ratio),
+        initial={name: p.detach().clone() for name, p in parameters.items()} if pissa else {},
+    )
+
+
+def save_low_rank(tuned: Tuned, folder: Path) -> None:
+    """Write a PEFT folder that loads on the untouched base."""
+    assert tuned.peft is not None
+    config: Any = tuned.peft.peft_config["default"]
+    changed: dict[str, Any] = {}
+    state: dict[str, torch.Tensor] | None = None
+    if tuned.initial:
+        state = _beside_the_whole_base(tuned)
+        # The scale stays: alpha / r, or alpha / sqrt(r) of rsLoRA.
+        growth = 2**0.5 if config.use_rslora else 2
+        changed = {
+            "r": 2 * config.r,
+            "lora_alpha": growth * config.lora_alpha,
+            "init_lora_weights": True,
+        }
+    before = {key: getattr(config, key) for key in changed}
+    try:
+        for key, value in changed.items():
+            setattr(config, key, value)
+        save_peft(tuned.peft, folder, state)
+    finally:
+        for key, value in before.items():
+            setattr(config, key, value)
+
+
+def save_peft(wrapper: PeftModel, folder: Path, state: Mapping[str, Any] | None = None) -> None:
+    """Write PEFT's two files, from other weights than the model's own where `state` is given."""
+    options: Any = {} if state is None else {"state_dict": state}
+    with storage_errors(folder):
+        # Embeddings are never trained by these methods; asking PEFT to look would ask a hub.
+        wrapper.save_pretrained(str(folder), save_embedding_layers=False, **options)
+        (folder / "README.md").unlink(missing_ok=True)
+
+
+def _rate_factors(names: Mapping[str, Any], ratio: float | None) -> dict[str, float]:
+    if ratio is None:
+        return {}
+    return {name: ratio for name in names if "lora_B" in name}
+
+
+def _beside_the_whole_base(tuned: Tuned) -> dict[str, torch.Tensor]:
+    """A and B of twice the rank, by the wrapper's names."""
+    state: dict[str, torch.Tensor] = {}
+    for name, parameter in tuned.parameters.items():
+        first = tuned.initial[name]
+        if "lora_A" in name:
+            state[name] = torch.cat([parameter.detach(), first], dim=0)
+        else:
+            state[name] = torch.cat([parameter.detach(), -first], dim=1)
+    return state

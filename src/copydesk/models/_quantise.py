@@ -1,0 +1,52 @@
+"""Bases held in 4 bits (QLoRA, Dettmers et al. 2023): loading options and the way back.
+
+Linear layers but the head are quantised in blocks of 64 as they are read; embeddings, norms and
+the head keep the number format of the base. bitsandbytes multiplies by the weights that it
+dequantises on the way, so the product is that of `dequantise`'s model but for rounding.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from bitsandbytes.nn.modules import Linear4bit
+from transformers import BitsAndBytesConfig, PreTrainedModel
+
+from copydesk.models._quiet import quiet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantisation:
+    """How a base's linear layers are held in 4 bits."""
+
+    quant_type: Literal["nf4", "fp4"] = "nf4"
+    double_quant: bool = True
+    """The blocks' scales are quantised too."""
+
+
+def quantisation_config(quantisation: Quantisation, dtype: torch.dtype) -> BitsAndBytesConfig:
+    """For transformers: 4-bit weights, multiplied in `dtype`."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=quantisation.quant_type,
+        bnb_4bit_use_double_quant=quantisation.double_quant,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def keep_differentiable(model: PreTrainedModel) -> None:
+    """Forbid the layout that bitsandbytes 0.50 turns weights into when a CPU has AVX-512 BF16.
+
+    It does so at the first forward without gradients, such as the scoring before the first step,
+    and its product has no backward pass.
+    """
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def dequantise(model: PreTrainedModel) -> PreTrainedModel:
+    """Give a 4-bit model float32 weights again, each the number that its 4 bits stood for."""
+    with quiet():
+        plain: Any = model.dequantize(dtype=torch.float32)
+    return plain.float()
