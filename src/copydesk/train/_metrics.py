@@ -8,6 +8,7 @@ trackio cannot, and are not sent again what they have.
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Generator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -150,17 +151,21 @@ class _MlFlow:
 
 
 class _Trackio:
+    """A run in trackio's own folder. What it prints goes to standard error: the caller's output is
+    not its place."""
+
     def __init__(self, run_name: str, sent: int) -> None:
-        trackio: Any = import_module("trackio")
+        self._module: Any = import_module("trackio")
         self._sent = sent
-        self._run: Any = trackio.init(
-            PROJECT,
-            name=run_name,
-            resume="allow",
-            embed=False,
-            auto_log_gpu=False,
-            auto_log_cpu=False,
-        )
+        with contextlib.redirect_stdout(sys.stderr):
+            self._run: Any = self._module.init(
+                PROJECT,
+                name=run_name,
+                resume="allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
 
     def log(self, step: int, values: Mapping[str, float | None]) -> None:
         if step > self._sent:
@@ -168,7 +173,8 @@ class _Trackio:
             self._run.log(present, step=step)
 
     def close(self) -> None:
-        self._run.finish()
+        with contextlib.redirect_stdout(sys.stderr):
+            self._module.finish()
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

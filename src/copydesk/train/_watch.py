@@ -21,8 +21,9 @@ class DivergenceWatch:
 
     A run has diverged when the exponentially smoothed loss lies more than `MARGIN` above the higher
     of the first step's loss and the untuned held-out loss for `STEPS` steps. A usual run never
-    does: batches of one client differ by tenths of a nat. On the tiny test base, ten usual runs
-    stayed below a margin of 0.3 and runs at a hundred times the usual rate went over 2.
+    does: batches of one client differ by tenths of a nat. Measured on the tiny test base, going on
+    from 60 trained steps: 18 runs that learned, at up to 500 times the usual rate, never rose more
+    than 0.3; six that did not learn rose more than 2.
     """
 
     def __init__(self, curve: Iterable[LossPoint]) -> None:
