@@ -17,7 +17,7 @@ from typing import Any
 
 from _case import BRANDS, emit, versions
 
-from copydesk.corpus import CurateSettings, brief_text, curate, document_example
+from copydesk.corpus import CurateSettings, curate, material_example
 from copydesk.evaluate import Interval, loss_difference, mean_loss, mean_loss_interval, score
 from copydesk.models import (
     ATTENTION,
@@ -27,20 +27,20 @@ from copydesk.models import (
     ExampleLoss,
     Tuned,
     default_cache,
-    encode_example,
+    encode_examples,
     find_method,
     load_base,
     pick_device,
     template_digest,
 )
-from copydesk.records import Document, Message
+from copydesk.records import Material
 from copydesk.train import Recipe, make_settings, tune
 
 HELDOUT = 24
 LENGTH = 400
 
 
-def pages(brand: str, count: int, folder: Path) -> tuple[tuple[Document, ...], ...]:
+def pages(brand: str, count: int, folder: Path) -> tuple[tuple[Material, ...], ...]:
     """The brand's newest posts that curate keeps: `count` to train on, the newest held out."""
     lines = (BRANDS / brand / "posts.jsonl").read_text(encoding="utf-8").splitlines()
     file = folder / f"{brand}.jsonl"
@@ -50,17 +50,9 @@ def pages(brand: str, count: int, folder: Path) -> tuple[tuple[Document, ...], .
     return found.train[-count:], found.heldout[-HELDOUT:]
 
 
-def encode(tokenizer: Any, documents: tuple[Document, ...]) -> list[Encoded]:
-    return [
-        encode_example(
-            tokenizer,
-            example.id,
-            [Message(role="user", content=brief_text(example.brief))],
-            example.text,
-            max_length=LENGTH,
-        )
-        for example in map(document_example, documents)
-    ]
+def encode(tokenizer: Any, pages: tuple[Material, ...]) -> tuple[Encoded, ...]:
+    examples = [material_example(page) for page in pages]
+    return encode_examples(tokenizer, examples, max_length=LENGTH).examples
 
 
 def measure(client: str, other: str, count: int, base: BaseInfo) -> dict[str, Any]:

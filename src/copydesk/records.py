@@ -9,6 +9,17 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 Severity = Literal["error", "warning", "info"]
+ChatForm = Literal["messages", "prompt-completion", "alpaca", "sharegpt"]
+Form = Literal["page", "text"] | ChatForm
+"""The form that a record of a source came in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +29,7 @@ class Document:
     id: str
     client: str
     title: str
+    """Empty for a plain text, which is learned as it stands, without a brief."""
     text: str
     """Markdown, `\\n` line ends, no front matter."""
     format: str
@@ -29,6 +41,50 @@ class Document:
     """File and line, or address, that the document was read from."""
     sha256: str
     """SHA-256 of the raw bytes that the document was read from."""
+
+    @property
+    def form(self) -> Form:
+        """`page`, or `text` for one without a title."""
+        return "page" if self.title else "text"
+
+    @property
+    def own_words(self) -> str:
+        """What the client wrote of it: all."""
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat:
+    """A ready-made example of a client: turns of a user and the assistant's answers."""
+
+    id: str
+    client: str
+    form: ChatForm
+    """The form of the record that it was read from."""
+    messages: tuple[Message, ...]
+    """A system's turn or none, then user and assistant in turn; the assistant's comes last."""
+    learned: tuple[int, ...]
+    """Which of `messages` carry loss, by index: assistant's turns, in order, at least one."""
+    date: str | None = None
+    """ISO date `YYYY-MM-DD`, when known."""
+    source: str
+    """File and line that it was read from."""
+    sha256: str
+    """SHA-256 of the raw bytes that it was read from."""
+
+    @property
+    def text(self) -> str:
+        """What user and assistant say, turn after turn. A system's turn is often shared by all."""
+        return "\n\n".join(turn.content for turn in self.messages if turn.role != "system")
+
+    @property
+    def own_words(self) -> str:
+        """What the client wrote of it: the turns that are learned."""
+        return "\n\n".join(self.messages[turn].content for turn in self.learned)
+
+
+Material = Document | Chat
+"""What a dataset holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +101,28 @@ class Brief:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A brief and the text it should yield."""
+    """What a model learns from: a chat and which of its turns it should give itself.
+
+    One assistant's turn alone is a plain text, learned as it stands without a chat template.
+    """
 
     id: str
-    """The document's id."""
-    brief: Brief
-    text: str
+    """The document's or chat's id."""
+    messages: tuple[Message, ...]
+    learned: tuple[int, ...]
+    """Which of `messages` carry loss, by index, in order."""
+    brief: Brief | None = None
+    """What the first turn asks for, where the example is a page."""
+
+    @property
+    def text(self) -> str:
+        """The last turn that is learned: of a page, its text."""
+        return self.messages[self.learned[-1]].content
+
+    @property
+    def is_plain_text(self) -> bool:
+        """Whether it is learned without a chat template."""
+        return len(self.messages) == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,14 +179,6 @@ class Draft:
     text: str
     """Markdown without the title."""
     findings: tuple[Finding, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One turn of a chat."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -173,6 +173,33 @@ def test_curate_reports_what_it_left_out(
     run("client", "delete", "kestrel", "--yes", "--workspace", agency)
 
 
+def test_curate_counts_the_forms_of_ready_made_examples(
+    run: Run, agency: Path, tmp_path: Path
+) -> None:
+    turns = [
+        [
+            {"role": "user", "content": f"What is tin {n}?"},
+            {"role": "assistant", "content": f"Tin {n} holds {n * 7} leaves."},
+        ]
+        for n in range(20)
+    ]
+    records: list[object] = [{"messages": chat} for chat in turns[:12]]
+    records += [{"prompt": ask, "completion": "Tea."} for ask in ("Which?", "Why so green?")]
+    records += [{"messages": turns[13][1:]}]
+    (tmp_path / "chats.json").write_text(json.dumps(records, indent=1), encoding="utf-8")
+    run("client", "add", "tea", "--workspace", agency)
+    given = ("curate", "tea", tmp_path / "chats.json", "--workspace", agency)
+    made = run(*given, "--json").json
+    assert made["forms"] == {"messages": 12, "prompt-completion": 2}
+    assert made["kept"] == 14
+    assert [item["rule"] for item in made["rejected"]] == ["not-alternating"]
+    shown = run(*given).out
+    assert "kept 14 examples" in shown
+    assert "Forms: 12 messages, 2 prompt-completion." in shown
+    assert f"chats.json:{made['rejected'][0]['line']}" in shown
+    run("client", "delete", "tea", "--yes", "--workspace", agency)
+
+
 def test_train_says_what_it_made(run: Run, agency: Path) -> None:
     ran = run("train", "fernwick", "--json", *QUICK, "--workspace", agency)
     assert ran.code == 0
@@ -193,12 +220,13 @@ def test_a_client_that_fails_does_not_stop_the_others(
     pages = sample_folder / "moonmilk" / "posts.jsonl"
     run("client", "add", "moonmilk", "--workspace", agency)
     run("curate", "moonmilk", pages, "--workspace", agency)
-    # Its prompts have more than a hundred tokens, and no room is left for their answers.
-    short = ("--set", "max_length=150", "--set", "max_steps=1", "--set", "dtype=float32")
+    # Fernwick's shortest prompt has 103 tokens: no room is left for any of its answers.
+    short = ("--set", "max_length=103", "--set", "max_steps=1", "--set", "dtype=float32")
     ran = run("train", "fernwick", "moonmilk", "--json", *short, "--workspace", agency)
-    made = {item["client"] for item in ran.json["versions"]}
+    (made,) = ran.json["versions"]
     failed = {item["client"]: item["error"] for item in ran.json["failed"]}
-    assert failed and made | failed.keys() == {"fernwick", "moonmilk"}
+    assert made["client"] == "moonmilk" and failed.keys() == {"fernwick"}
+    assert made["dropped_examples"] > 0
     assert ran.code == 2
     for error in failed.values():
         assert "max_length" in error

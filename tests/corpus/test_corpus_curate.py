@@ -165,7 +165,7 @@ def page(number: int, text: str) -> Page:
         source=place.source,
         sha256=place.digest,
     )
-    return Page(document=document, place=place)
+    return Page(material=document, place=place)
 
 
 @settings(max_examples=150, deadline=None, database=None)
@@ -181,9 +181,9 @@ def test_kept_pages_are_those_of_a_greedy_search_over_all_pairs(
     pages = [page(number, text) for number, text in enumerate(texts)]
     expected: list[Page] = []
     for one in pages:
-        own = shingles(one.document.text)
-        others = [shingles(other.document.text) for other in expected]
-        same = any(one.document.text == other.document.text for other in expected)
+        own = shingles(one.material.text)
+        others = [shingles(other.material.text) for other in expected]
+        same = any(one.material.text == other.material.text for other in expected)
         alike = any(own and len(own & s) / len(own | s) >= threshold for s in others)
         if not same and not alike:
             expected.append(one)

@@ -79,7 +79,8 @@ def test_each_bad_line_is_rejected_by_its_rule_and_the_rest_kept(tmp_path: Path)
         (b'{"title": "T"}', "no-text"),
         (b'{"title": "T", "text": ["a"]}', "no-text"),
         (b'{"title": "T", "text": "# T"}', "no-text"),
-        (b'{"text": "words without a title"}', "no-title"),
+        (b'{"body": "words without a title"}', "no-title"),
+        (b'{"text": "words without a title"}', "too-short"),
         (line(body_markdown="🌙").encode(), "too-short"),
         (line(body_markdown="word " * 50_000).encode(), "too-long"),
         (line(title="word " * 200).encode(), "too-long"),
@@ -98,7 +99,7 @@ def test_each_bad_line_is_rejected_by_its_rule_and_the_rest_kept(tmp_path: Path)
     assert rules(found) == [(number, rule) for number, (_, rule) in enumerate(lines, start=2)]
     reasons = [one.reason for one in found if isinstance(one, Rejection)]
     assert all(reason[0].isupper() and reason.endswith(".") for reason in reasons)
-    assert "250,000 characters" in reasons[9] and "200,000" in reasons[9]
+    assert "250,000 characters" in reasons[10] and "200,000" in reasons[10]
 
 
 def test_ids_are_made_from_the_page_and_not_from_its_place(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import pytest
 import torch
 from conftest import FAMILIES, write_tiny_base
 from peft import LoraConfig, get_peft_model
+from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
-from copydesk.models._lora import use_lean_lora
+from copydesk.models._lora import Routing, Span, use_lean_lora
 
 
 def lora_model(folder: Path, *, lean: bool, targets: Any = "all-linear") -> Any:
@@ -92,10 +93,85 @@ def test_an_adapter_that_is_off_gives_the_base(tiny_base: Path) -> None:
             assert torch.equal(ours(input_ids=ids).logits, plain(input_ids=ids).logits)
 
 
-def test_dropout_keeps_pefts_forward(tiny_base: Path) -> None:
-    plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+def dropout_model(folder: Path, routing: Routing) -> Any:
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     model = get_peft_model(
         plain,
-        LoraConfig(task_type="CAUSAL_LM", r=4, lora_dropout=0.5, target_modules="all-linear"),
+        LoraConfig(task_type="CAUSAL_LM", r=4, lora_dropout=0.3, target_modules="all-linear"),
     )
-    assert use_lean_lora(model) == 0
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    use_lean_lora(model, routing)
+    return model.train()
+
+
+def test_dropout_is_the_examples_own_and_its_gradient_is_exact(tiny_base: Path) -> None:
+    routing = Routing()
+    layer = dropout_model(tiny_base, routing).base_model.model.model.layers[0].mlp.down_proj
+    x = torch.randn(9, 96, dtype=torch.float32, requires_grad=True)
+
+    def run(*parts: tuple[int, int]) -> torch.Tensor:
+        span = Span(
+            adapter="default",
+            lengths=tuple(length for length, _ in parts),
+            seeds=tuple(seed for _, seed in parts),
+        )
+        rows = sum(length for length, _ in parts)
+        with routing.over([span]):
+            return layer(x[:rows])
+
+    with torch.no_grad():
+        both = run((5, 11), (4, 12))
+        assert torch.equal(both[:5], run((5, 11))), "whatever it is packed with"
+        assert not torch.allclose(both[:5], run((5, 13))), "another seed, another mask"
+        many = torch.stack([run((9, seed)) for seed in range(3000)])
+        layer.eval()
+        still = run((9, 0))
+        layer.train()
+        error = (many.mean(0) - still).abs() / many.std(0).clamp_min(1e-6) * 3000**0.5
+        assert error.max() < 5, "the mean over masks is the product without dropout"
+
+    # The same function written out for autograd, with the mask read off the function itself:
+    # the product is linear in the masked x, so the rows of B A applied to it tell the mask.
+    eye = torch.eye(96)
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    with torch.no_grad():
+        layer.lora_A["default"].weight.data, kept_a = torch.ones(1, 96), a.data
+        layer.lora_B["default"].weight.data, kept_b = torch.ones(64, 1), b.data
+        scale = layer.scaling["default"]
+        mask = torch.empty(9, 96)
+        kept_x = x.data.clone()
+        for column in range(96):
+            x.data = eye[column].expand(9, 96).contiguous()
+            low = run((5, 11), (4, 12)) - functional.linear(x, layer.base_layer.weight)
+            mask[:, column] = low[:, 0] / scale
+        x.data = kept_x
+        layer.lora_A["default"].weight.data = kept_a
+        layer.lora_B["default"].weight.data = kept_b
+    for value in mask.unique().tolist():
+        assert value == pytest.approx(0, abs=1e-5) or value == pytest.approx(1 / 0.7, rel=1e-4)
+    weights = torch.randn(9, 64)
+    (run((5, 11), (4, 12)) * weights).sum().backward()
+    found = [x.grad, a.grad, b.grad]
+    x.grad = a.grad = b.grad = None
+    low_TR = functional.linear(x * mask, a)
+    y = functional.linear(x, layer.base_layer.weight) + scale * functional.linear(low_TR, b)
+    (y * weights).sum().backward()
+    for ours, theirs in zip(found, [x.grad, a.grad, b.grad], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_that_nobody_routes_follows_the_global_seed(tiny_base: Path) -> None:
+    model = dropout_model(tiny_base, Routing())
+    ids = torch.arange(60)[None]
+
+    def loss(seed: int) -> float:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return model(input_ids=ids, labels=ids).loss.item()
+
+    assert loss(1) == loss(1)
+    assert loss(1) != loss(2)

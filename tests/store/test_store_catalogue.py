@@ -26,6 +26,23 @@ for number in range(most):
         (made.path / "text").write_text(f"{os.getpid()} {number}")
     catalogue.make(kind="notes", client="acme", inputs={"by": str(os.getpid())}, fill=fill)
 """
+ADD_WITHOUT_ROOM = """
+import resource, sys
+from pathlib import Path
+from copydesk.errors import CopydeskError
+from copydesk.store import Catalogue, building
+root = Path(sys.argv[1])
+catalogue = Catalogue(root)
+with building(root / "staging", kind="note", inputs={}) as artifact:
+    (artifact.path / "text").write_text("x")
+size = (root / "copydesk.db-wal").stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+try:
+    catalogue.add(artifact, kind="notes", client="acme")
+except CopydeskError as error:
+    assert artifact.path == root / "staging"
+    print(type(error).__name__)
+"""
 ADD_FOREVER = """
 catalogue = Catalogue(target)
 ready()
@@ -114,6 +131,24 @@ def test_a_folder_that_died_before_its_row_keeps_its_number(
     orphan.mkdir(parents=True)
     assert catalogue.add(note(tmp_path), kind="notes", client="acme").number == 2
     assert orphan.is_dir()
+
+
+def test_a_row_that_cannot_be_written_leaves_no_folder(tmp_path: Path) -> None:
+    """The log of the catalogue may not grow: the folder was moved, and its row fails."""
+    catalogue = Catalogue(tmp_path)
+    catalogue.add_client("acme")
+    ran = subprocess.run(
+        [sys.executable, "-c", ADD_WITHOUT_ROOM, tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout == "NoRoom\n", ran.stderr
+    assert not list((tmp_path / "artifacts" / "notes").rglob("text"))
+    assert (tmp_path / "staging" / "text").is_file(), "it is where it was"
+    assert catalogue.entries("notes", "acme") == ()
+    assert catalogue.add(note(tmp_path), kind="notes", client="acme").number == 1
+    catalogue.close()
 
 
 def test_making_fills_places_and_lists(catalogue: Catalogue, tmp_path: Path) -> None:

@@ -115,6 +115,30 @@ def test_a_full_disk_leaves_the_old_file(small_disk: Path) -> None:
     assert {item.name for item in small_disk.iterdir()} == {"state", "ballast"}
 
 
+def test_a_limit_on_file_sizes_is_no_room_and_leaves_the_old_file(tmp_path: Path) -> None:
+    """What a full disk does, where nobody may mount one."""
+    path = tmp_path / "state"
+    replace_bytes(path, b"old")
+    script = (
+        "import resource, sys; from pathlib import Path\n"
+        "from copydesk.errors import NoRoom; from copydesk.store import building, replace_bytes\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "path = Path(sys.argv[1])\n"
+        "try: replace_bytes(path, bytes(100_000))\n"
+        "except NoRoom as error: print(str(path) in str(error))\n"
+        "try:\n"
+        "    with building(path.with_name('big'), kind='thing', inputs={}) as artifact:\n"
+        "        (artifact.path / 'a').write_bytes(bytes(100_000))\n"
+        "except NoRoom: print('built nothing')\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, path], capture_output=True, text=True, check=False
+    )
+    assert ran.stdout == "True\nbuilt nothing\n", ran.stderr
+    assert path.read_bytes() == b"old"
+    assert [item.name for item in tmp_path.iterdir()] == ["state"]
+
+
 def test_a_full_disk_leaves_nothing_of_a_build(small_disk: Path) -> None:
     target = small_disk / "big"
 

@@ -247,7 +247,13 @@ def test_a_method_that_fails_keeps_its_row(question: Question, tmp_path: Path) -
     tensors["model.embed_tokens.weight"][poisoned] = float("nan")
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
     last = question.train[-1]
-    spoilt = dataclasses.replace(last, text=f"About ~ five.\n\n{last.text}")
+    spoilt = dataclasses.replace(
+        last,
+        messages=(
+            *last.messages[:-1],
+            Message(role="assistant", content=f"About ~ five.\n\n{last.text}"),
+        ),
+    )
     runs = tmp_path / "runs"
     runs.mkdir()
     found = compare(

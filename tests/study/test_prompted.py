@@ -11,14 +11,20 @@ from copydesk.study import prompted_chat
 LIMIT = 3072
 TOKENIZER = byte_tokenizer()
 BRIEF = Brief(title="Sweet peas", format="blog", keyword="peas", length=100)
+ASKED = (Message(role="user", content=brief_text(BRIEF)),)
 
 
 def examples(count: int, words: int) -> list[Example]:
     return [
         Example(
             id=str(number),
-            brief=Brief(title=f"Page {number}", format="blog"),
-            text=f"page{number} " * words,
+            messages=(
+                Message(
+                    role="user", content=brief_text(Brief(title=f"Page {number}", format="blog"))
+                ),
+                Message(role="assistant", content=f"page{number} " * words),
+            ),
+            learned=(1,),
         )
         for number in range(count)
     ]
@@ -33,9 +39,8 @@ def test_the_whole_chat() -> None:
     shown = examples(5, 3)
     asked: list[Message] = []
     for example in shown[:3]:
-        asked.append(Message(role="user", content=brief_text(example.brief)))
-        asked.append(Message(role="assistant", content=example.text))
-    assert prompted_chat(BRIEF, guide, shown, TOKENIZER) == (
+        asked.extend(example.messages)
+    assert prompted_chat(ASKED, guide, shown, TOKENIZER) == (
         Message(
             role="system",
             content="Be warm.\n\nNever use: leverage, hack.\n\n"
@@ -47,9 +52,9 @@ def test_the_whole_chat() -> None:
 
 
 def test_without_a_guide_there_is_no_system_turn() -> None:
-    chat = prompted_chat(BRIEF, StyleGuide(), examples(1, 3), TOKENIZER)
+    chat = prompted_chat(ASKED, StyleGuide(), examples(1, 3), TOKENIZER)
     assert [turn.role for turn in chat] == ["user", "assistant", "user"]
-    assert prompted_chat(BRIEF, StyleGuide(), [], TOKENIZER) == (
+    assert prompted_chat(ASKED, StyleGuide(), [], TOKENIZER) == (
         Message(role="user", content=brief_text(BRIEF)),
     )
 
@@ -58,7 +63,7 @@ def test_without_a_guide_there_is_no_system_turn() -> None:
 @pytest.mark.parametrize("words", [3, 90, 5000])
 def test_a_huge_guide_or_huge_pages_stay_within_the_limit(voice: str, words: int) -> None:
     guide = StyleGuide(voice=voice, banned=tuple(f"word{n}" for n in range(400)))
-    chat = prompted_chat(BRIEF, guide, examples(3, words), TOKENIZER)
+    chat = prompted_chat(ASKED, guide, examples(3, words), TOKENIZER)
     length = len(encode_chat(TOKENIZER, chat))
     assert length <= LIMIT
     assert length > LIMIT // 2, "the limit is made use of"
@@ -68,12 +73,18 @@ def test_a_huge_guide_or_huge_pages_stay_within_the_limit(voice: str, words: int
 
 def test_pages_go_before_the_guide_and_the_last_page_first() -> None:
     guide = StyleGuide(voice="v" * 500)
-    chat = prompted_chat(BRIEF, guide, examples(3, 160), TOKENIZER)
+    chat = prompted_chat(ASKED, guide, examples(3, 160), TOKENIZER)
     assert chat[0].content == guide.voice
     assert [turn.content[:5] for turn in chat if turn.role == "assistant"] == ["page0", "page1"]
 
 
 def test_a_brief_that_fills_the_limit_alone_is_still_asked() -> None:
-    brief = Brief(title="t" * 4000, format="blog")
-    chat = prompted_chat(brief, StyleGuide(voice="Be warm."), examples(3, 3), TOKENIZER)
-    assert chat == (Message(role="user", content=brief_text(brief)),)
+    asked = (Message(role="user", content=brief_text(Brief(title="t" * 4000, format="blog"))),)
+    chat = prompted_chat(asked, StyleGuide(voice="Be warm."), examples(3, 3), TOKENIZER)
+    assert chat == asked
+
+
+def test_a_chats_own_system_turn_follows_the_guide() -> None:
+    asked = (Message(role="system", content="You sell tea."), *ASKED)
+    chat = prompted_chat(asked, StyleGuide(voice="Be warm."), [], TOKENIZER)
+    assert chat == (Message(role="system", content="Be warm.\n\nYou sell tea."), *ASKED)

@@ -21,10 +21,14 @@ _SPLITS = {"time": "the newest", "seed": "drawn by the seed"}
 
 def show_curation(result: Curation) -> None:
     """What was kept, what was not, and why."""
+    kind = "pages" if set(result.forms) <= {"page"} else "examples"
     out.print(
-        f"{result.client}: kept {result.kept} pages, {result.train} to train on and "
+        f"{result.client}: kept {result.kept} {kind}, {result.train} to train on and "
         f"{result.heldout} held out, {_SPLITS[result.split]} (dataset {result.dataset})"
     )
+    if kind != "pages":
+        counts = ", ".join(f"{count} {form}" for form, count in result.forms.items())
+        out.print(f"Forms: {counts}.")
     if not result.rejected:
         return
     out.print(f"{len(result.rejected)} rejected:")
@@ -60,9 +64,15 @@ def show_training(result: Training) -> None:
                 f"{item.version} has the weights of step {item.kept_step}, where the held-out loss "
                 f"was lowest; training ended at step {item.steps}."
             )
-        if item.cut_examples:
+        fates = {
+            "lost their end": item.cut_examples,
+            "were split": item.split_examples,
+            "were left out": item.dropped_examples,
+        }
+        said = ", ".join(f"{count} {fate}" for fate, count in fates.items() if count)
+        if said:
             out.print(
-                f"{item.version}: {item.cut_examples} pages lost their end to max_length; "
+                f"{item.version}: of the examples over max_length {said}; "
                 "raise it with --set max_length=2048."
             )
 

@@ -170,9 +170,13 @@ def curate(
     as_json: AsJson = False,
     workspace: InWorkspace = None,
 ) -> None:
-    """Clean, deduplicate and split a client's pages: JSONL, CSV, Markdown files or folders.
+    """Clean, deduplicate and split a client's pages: JSONL, JSON, CSV, Markdown files or folders.
+
+    JSON may also hold ready-made examples, told apart record by record: messages, prompt and
+    completion, Alpaca's instruction and output, ShareGPT's conversations, or text alone.
 
     Example: copydesk curate acme posts.jsonl blog/ --column title=Headline
+    Example: copydesk curate acme chats.jsonl
     """
     from copydesk.app._tables import show_curation
 

@@ -1,10 +1,10 @@
-"""Posts in; clean, deduplicated, traceable documents and examples out.
+"""Posts and ready-made chats in; clean, deduplicated, traceable documents and examples out.
 
-A page is taken or rejected with a reason, never silently dropped; near-duplicates are found over
+A record is taken or rejected with a reason, never silently dropped; near-duplicates are found over
 the whole set before it is split, so none stands on both sides.
 
-Reads: JSONL, CSV, Markdown files and folders of them; style guides (TOML or prose). Writes: JSONL
-of documents, examples and rejections. Does not know: tokens, models, the store.
+Reads: JSONL, JSON, CSV, Markdown files and folders of them; style guides (TOML or prose). Writes:
+JSONL of documents, chats and rejections. Does not know: tokens, models, the store.
 """
 
 from copydesk.corpus._briefs import (
@@ -12,13 +12,12 @@ from copydesk.corpus._briefs import (
     brief_text,
     document_brief,
     document_example,
+    material_example,
 )
 from copydesk.corpus._curate import Curated, curate
 from copydesk.corpus._lines import (
-    read_documents,
-    read_examples,
-    write_documents,
-    write_examples,
+    read_material,
+    write_material,
     write_rejections,
 )
 from copydesk.corpus._settings import CurateSettings
@@ -34,13 +33,12 @@ __all__ = [
     "curate",
     "document_brief",
     "document_example",
-    "read_documents",
-    "read_examples",
+    "material_example",
+    "read_material",
     "read_sources",
     "read_style_guide",
     "shingles",
     "word_count",
-    "write_documents",
-    "write_examples",
+    "write_material",
     "write_rejections",
 ]

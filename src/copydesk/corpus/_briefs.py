@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from copydesk.corpus._words import clean_line, headings, plain, prose_lines, prose_words
-from copydesk.records import Brief, Document, Example
+from copydesk.records import Brief, Document, Example, Material, Message
 
 BRIEF_TEMPLATE_VERSION: Final = 1
 """Raised with every change of `brief_text`: adapters are trained on one wording."""
@@ -55,8 +55,20 @@ def document_brief(document: Document) -> Brief:
 
 
 def document_example(document: Document) -> Example:
-    """The page as an answer to its own brief."""
-    return Example(id=document.id, brief=document_brief(document), text=document.text)
+    """The page as an answer to its own brief; a plain text as it stands."""
+    answer = Message(role="assistant", content=document.text)
+    if not document.title:
+        return Example(id=document.id, messages=(answer,), learned=(0,))
+    brief = document_brief(document)
+    asked = Message(role="user", content=brief_text(brief))
+    return Example(id=document.id, messages=(asked, answer), learned=(1,), brief=brief)
+
+
+def material_example(material: Material) -> Example:
+    """What a page or chat teaches."""
+    if isinstance(material, Document):
+        return document_example(material)
+    return Example(id=material.id, messages=material.messages, learned=material.learned)
 
 
 def brief_text(brief: Brief) -> str:

@@ -12,7 +12,7 @@ from copydesk.corpus._pages import Page
 from copydesk.corpus._settings import CurateSettings
 from copydesk.corpus._sources import read_pages
 from copydesk.errors import InvalidInput, NotEnoughText
-from copydesk.records import Document, Listener, Progress, Rejection, ignore_progress
+from copydesk.records import Form, Listener, Material, Progress, Rejection, ignore_progress
 
 _PAGES_AN_EVENT: Final = 50
 _DEFAULTS: Final = CurateSettings()
@@ -20,14 +20,20 @@ _DEFAULTS: Final = CurateSettings()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curated:
-    """A client's pages, each part oldest first (undated pages last, then by id)."""
+    """A client's pages and chats, each part oldest first (undated ones last, then by id)."""
 
-    train: tuple[Document, ...]
-    heldout: tuple[Document, ...]
+    train: tuple[Material, ...]
+    heldout: tuple[Material, ...]
     rejected: tuple[Rejection, ...]
     """By source and line."""
     split: Literal["time", "seed"]
     """How it was split in fact: `seed` where `time` was asked for and a page has no date."""
+
+    @property
+    def forms(self) -> dict[Form, int]:
+        """How many of each form were kept, the most frequent first."""
+        counts: Counter[Form] = Counter(item.form for item in (*self.train, *self.heldout))
+        return dict(counts.most_common())
 
 
 def curate(
@@ -38,7 +44,7 @@ def curate(
     columns: Mapping[str, str] | None = None,
     listener: Listener = ignore_progress,
 ) -> Curated:
-    """Read, clean, deduplicate and split a client's pages.
+    """Read, clean, deduplicate and split a client's pages and ready-made chats.
 
     Duplicates are sought over the whole set before the split, so that no held-out page has a near
     copy among the pages trained on. The same sources and settings give the same outcome, in
@@ -82,16 +88,16 @@ def curate(
     rejected = sorted(
         [*rejected, *duplicates], key=lambda r: (r.source, r.line or 0, r.rule, r.reason)
     )
-    documents = [page.document for page in kept]
-    heldout_count = settings.heldout_count(len(documents))
-    if len(documents) - heldout_count < settings.min_train:
-        raise _not_enough(client, len(documents), rejected, settings)
-    dated = all(document.date for document in documents)
+    material = [page.material for page in kept]
+    heldout_count = settings.heldout_count(len(material))
+    if len(material) - heldout_count < settings.min_train:
+        raise _not_enough(client, len(material), rejected, settings)
+    dated = all(item.date for item in material)
     split: Literal["time", "seed"] = "time" if settings.split == "time" and dated else "seed"
-    held = _heldout_ids(documents, heldout_count, split, settings.seed)
+    held = _heldout_ids(material, heldout_count, split, settings.seed)
     return Curated(
-        train=tuple(document for document in documents if document.id not in held),
-        heldout=tuple(document for document in documents if document.id in held),
+        train=tuple(item for item in material if item.id not in held),
+        heldout=tuple(item for item in material if item.id in held),
         rejected=tuple(rejected),
         split=split,
     )
@@ -119,14 +125,14 @@ def _read(
 
 
 def _heldout_ids(
-    documents: Sequence[Document], count: int, split: Literal["time", "seed"], seed: int
+    material: Sequence[Material], count: int, split: Literal["time", "seed"], seed: int
 ) -> frozenset[str]:
-    """`documents` come oldest first, and their ids are unique."""
+    """`material` comes oldest first, and its ids are unique."""
     if split == "time":
-        return frozenset(document.id for document in documents[-count:])
+        return frozenset(item.id for item in material[-count:])
     # A hash of each id, not a shuffle of the list: a page that is added moves few others.
     drawn = sorted(
-        (document.id for document in documents),
+        (item.id for item in material),
         key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest(),
     )
     return frozenset(drawn[:count])

@@ -8,7 +8,7 @@ from datasketch import MinHash, MinHashLSH
 
 from copydesk.corpus._pages import Page
 from copydesk.corpus._words import shingles
-from copydesk.records import Rejection
+from copydesk.records import Chat, Rejection
 
 _PERMUTATIONS: Final = 128
 _MISSED: Final = 1e-9
@@ -20,7 +20,9 @@ def without_duplicates(
     """Keep the first page, by date and id, of those that are the same or nearly so.
 
     A page is compared with those kept before it, so no two kept pages are as alike as
-    `threshold`. The outcome does not depend on the order of `pages`.
+    `threshold`. Chats are as alike as their answers or the whole, whichever is less: many chats
+    ask in the same words, and many short answers are the same. The outcome does not depend on the
+    order of `pages`.
     """
     kept: list[Page] = []
     rejected: list[Rejection] = []
@@ -29,18 +31,18 @@ def without_duplicates(
     near = _Near(threshold)
     for page in sorted(pages, key=_age):
         on_page()
-        document, place = page.document, page.place
-        text_key = hashlib.sha256(" ".join(document.text.casefold().split()).encode()).hexdigest()
+        material, place = page.material, page.place
+        text_key = hashlib.sha256(" ".join(material.text.casefold().split()).encode()).hexdigest()
         if earlier := by_text.get(text_key):
             rejected.append(
                 place.reject("exact-duplicate", f"Its text is that of {earlier.place.source}.")
             )
             continue
-        if earlier := by_id.get(document.id):
+        if earlier := by_id.get(material.id):
             rejected.append(
                 place.reject(
                     "duplicate-id",
-                    f"Its id {document.id!r} is that of {earlier.place.source}, with another text.",
+                    f"Its id {material.id!r} is that of {earlier.place.source}, with another text.",
                 )
             )
             continue
@@ -55,19 +57,19 @@ def without_duplicates(
                 )
             )
             continue
-        by_text[text_key] = by_id[document.id] = page
+        by_text[text_key] = by_id[material.id] = page
         kept.append(page)
     return kept, rejected
 
 
 def _age(page: Page) -> tuple[bool, str, str, str, str, int]:
     """Oldest first, undated last; the rest only makes the order total."""
-    document, place = page.document, page.place
+    material, place = page.material, page.place
     return (
-        document.date is None,
-        document.date or "",
-        document.id,
-        document.sha256,
+        material.date is None,
+        material.date or "",
+        material.id,
+        material.sha256,
         place.path,
         place.line or 0,
     )
@@ -82,22 +84,27 @@ class _Near:
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
         self._index = MinHashLSH(num_perm=_PERMUTATIONS, params=_bands(threshold))
-        self._kept: list[tuple[Page, frozenset[str]]] = []
+        self._kept: list[tuple[Page, frozenset[str], frozenset[str]]] = []
 
     def find_or_add(self, page: Page) -> tuple[Page, float] | None:
         """The likest kept page and its likeness, or None: then `page` is kept too."""
-        own = shingles(page.document.text)
-        if not own:
+        material = page.material
+        whole = shingles(material.text)
+        answers = shingles(material.own_words) if isinstance(material, Chat) else whole
+        if not whole:
             return None
         sketch = MinHash(num_perm=_PERMUTATIONS)
-        sketch.update_batch([shingle.encode() for shingle in sorted(own)])
+        sketch.update_batch([shingle.encode() for shingle in sorted(whole)])
         proposed = cast(list[int], self._index.query(sketch))
-        alike = [(jaccard(own, self._kept[i][1]), i) for i in proposed]
+        alike = [
+            (min(jaccard(whole, self._kept[i][1]), jaccard(answers, self._kept[i][2])), i)
+            for i in proposed
+        ]
         likeness, nearest = max(alike, key=lambda pair: (pair[0], -pair[1]), default=(0.0, 0))
         if likeness >= self._threshold:
             return self._kept[nearest][0], likeness
         self._index.insert(len(self._kept), sketch)
-        self._kept.append((page, own))
+        self._kept.append((page, whole, answers))
         return None
 
 

@@ -1,61 +1,44 @@
-"""Documents, examples and rejections as lines of JSON; what is read is what was written."""
+"""Pages, chats and rejections as lines of JSON; what is read is what was written.
+
+A line of a chat says so by `"record": "chat/1"`; a line without `record` is a page, as it was
+before there were chats. A reader that meets a record it does not know is told to be upgraded.
+"""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
 from copydesk.errors import Damaged
-from copydesk.records import Document, Example, Rejection
+from copydesk.records import Chat, Document, Material, Rejection
 
-_Record = TypeVar("_Record")
+_CHAT: Final = "chat/1"
 _DOCUMENTS: Final = TypeAdapter(Document)
-_EXAMPLES: Final = TypeAdapter(Example)
+_CHATS: Final = TypeAdapter(Chat)
 
 
-def write_documents(path: Path, documents: Iterable[Document]) -> None:
-    """One document a line, keys sorted: equal documents give equal bytes."""
-    _write(path, documents)
-
-
-def write_examples(path: Path, examples: Iterable[Example]) -> None:
-    """One example a line, keys sorted."""
-    _write(path, examples)
+def write_material(path: Path, material: Iterable[Material]) -> None:
+    """One page or chat a line, keys sorted: equal ones give equal bytes."""
+    _write(
+        path,
+        (asdict(item) | ({"record": _CHAT} if isinstance(item, Chat) else {}) for item in material),
+    )
 
 
 def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:
     """One rejection a line, keys sorted."""
-    _write(path, rejections)
+    _write(path, map(asdict, rejections))
 
 
-def read_documents(path: Path) -> tuple[Document, ...]:
-    """What `write_documents` wrote.
-
-    Raises:
-        Damaged: the file is not there or a line is not a document.
-    """
-    return _read(path, _DOCUMENTS, "a document")
-
-
-def read_examples(path: Path) -> tuple[Example, ...]:
-    """What `write_examples` wrote.
+def read_material(path: Path) -> tuple[Material, ...]:
+    """What `write_material` wrote.
 
     Raises:
-        Damaged: the file is not there or a line is not an example.
+        Damaged: the file is not there, or a line is neither a page nor a chat.
     """
-    return _read(path, _EXAMPLES, "an example")
-
-
-def _write(path: Path, records: Iterable[Document | Example | Rejection]) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for record in records:
-            file.write(json.dumps(asdict(record), sort_keys=True, ensure_ascii=False) + "\n")
-
-
-def _read(path: Path, adapter: TypeAdapter[_Record], what: str) -> tuple[_Record, ...]:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -64,16 +47,42 @@ def _read(path: Path, adapter: TypeAdapter[_Record], what: str) -> tuple[_Record
             where=str(path),
             todo="Curate the client again.",
         ) from error
-    records: list[_Record] = []
-    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
-        if not content:
-            break
-        try:
-            records.append(adapter.validate_json(line, strict=True))
-        except ValidationError as error:
-            raise Damaged(
-                f"Line {number} is not {what}: {error.errors(include_url=False)[0]['msg']}",
-                where=str(path),
-                todo="Curate the client again.",
-            ) from error
-    return tuple(records)
+    lines = content.removesuffix(b"\n").split(b"\n") if content else []
+    return tuple(_material(line, number, path) for number, line in enumerate(lines, start=1))
+
+
+def _material(line: bytes, number: int, path: Path) -> Material:
+    try:
+        record = _record(line)
+        if record is None:
+            return _DOCUMENTS.validate_json(line, strict=True)
+        if record == _CHAT:
+            return _CHATS.validate_json(line, strict=True)
+    except ValidationError as error:
+        raise Damaged(
+            f"Line {number} is not a page or chat: {error.errors(include_url=False)[0]['msg']}",
+            where=str(path),
+            todo="Curate the client again.",
+        ) from error
+    raise Damaged(
+        f"Line {number} is a {str(record)[:40]!r}, which this Copydesk does not know",
+        where=str(path),
+        todo="Upgrade Copydesk, or curate the client again.",
+    )
+
+
+def _record(line: bytes) -> object:
+    """What the line says that it is; None where it says nothing or is not JSON."""
+    if b'"record"' not in line:
+        return None
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value.get("record") if isinstance(value, dict) else None
+
+
+def _write(path: Path, records: Iterable[Mapping[str, object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for record in records:
+            file.write(json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n")

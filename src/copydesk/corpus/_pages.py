@@ -1,6 +1,5 @@
-"""One raw record in; a document, or the reason why it is none, out."""
+"""One raw record in; a document, or the reason why it is none, out. Also where records stand."""
 
-import datetime
 import hashlib
 import os
 import re
@@ -9,16 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from copydesk.corpus._fields import (
+    LONGEST_LINE,
+    UnfitError,
+    check_characters,
+    day,
+    kind_name,
+    line_field,
+)
 from copydesk.corpus._settings import CurateSettings
 from copydesk.corpus._words import clean_line, clean_text, headings, slug, word_count
-from copydesk.records import Document, Rejection
+from copydesk.records import Document, Material, Rejection
 
 TEXT_FIELDS: Final = ("body_markdown", "text", "body", "content")
 FIELDS: Final = (
     *("id", "title", *TEXT_FIELDS, "format", "date", "keyword", "description", "url_or_path"),
 )
-_LONGEST_LINE: Final = 500
-_DATE: Final = re.compile(r"([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})(?:[T\s].*)?", re.DOTALL)
 _FORMAT: Final = re.compile(r"[a-z0-9][a-z0-9 _-]{0,39}")
 
 
@@ -51,61 +56,59 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A document and where it was found."""
+    """A document or chat and where it was found."""
 
-    document: Document
+    material: Material
     place: Place
 
 
-class _UnfitError(Exception):
-    """The record cannot be a page; caught in this module."""
-
-    def __init__(self, rule: str, reason: str) -> None:
-        super().__init__(rule, reason)
-        self.rule = rule
-        self.reason = reason
-
-
-def page_of(
-    record: Mapping[str, object], place: Place, *, client: str, settings: CurateSettings
-) -> Page | Rejection:
-    """Check and clean one record. Fields that are not ours are ignored."""
-    try:
-        return Page(document=_document(record, place, client, settings), place=place)
-    except _UnfitError as unfit:
-        return place.reject(unfit.rule, unfit.reason)
-
-
-def _document(
-    record: Mapping[str, object], place: Place, client: str, settings: CurateSettings
+def document_of(
+    record: Mapping[str, object],
+    place: Place,
+    *,
+    client: str,
+    settings: CurateSettings,
+    may_be_plain: bool,
 ) -> Document:
+    """Check and clean one record. Fields that are not ours are ignored.
+
+    Args:
+        record: field -> value.
+        place: where it stands.
+        client: whose it is.
+        settings: limits.
+        may_be_plain: a record without any title is a plain text, where its only text is `text`.
+
+    Raises:
+        UnfitError: it cannot be a page.
+    """
     body = _body(record, settings)
     text = clean_text(body)
-    title = _line(record, "title") or _first_title(text) or clean_line(place.title or "")
-    if not title:
-        raise _UnfitError("no-title", "There is no title: no field `title`, no `# ` heading.")
+    title = line_field(record, "title") or _first_title(text) or clean_line(place.title or "")
+    if not title and not (may_be_plain and _is_plain(record)):
+        raise UnfitError("no-title", "There is no title: no field `title`, no `# ` heading.")
     text = _without_title(text, title)
-    page_format = (_line(record, "format") or "blog").lower()
+    page_format = (line_field(record, "format") or ("blog" if title else "text")).lower()
     if not _FORMAT.fullmatch(page_format):
-        raise _UnfitError(
+        raise UnfitError(
             "bad-field",
             f"The field `format` is {page_format[:40]!r}; a format is up to 40 letters and digits.",
         )
     words, fewest = word_count(text), settings.fewest_words(page_format)
     if not text:
-        raise _UnfitError("no-text", "There is no text below the title.")
+        raise UnfitError("no-text", "There is no text below the title.")
     if words < fewest:
-        raise _UnfitError(
+        raise UnfitError(
             "too-short", f"It has {words} words; a {page_format} page needs at least {fewest}."
         )
     return Document(
-        id=_line(record, "id") or _made_id(title, text),
+        id=line_field(record, "id") or _made_id(title, text),
         client=client,
         title=title,
         text=text,
         format=page_format,
-        date=_date(_line(record, "date")),
-        keyword=_line(record, "keyword"),
+        date=day(line_field(record, "date")),
+        keyword=line_field(record, "keyword"),
         source=place.source,
         sha256=place.digest,
     )
@@ -117,74 +120,27 @@ def _body(record: Mapping[str, object], settings: CurateSettings) -> str:
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
         if not isinstance(value, str):
-            raise _UnfitError("no-text", f"The field `{name}` holds {_kind(value)}, not text.")
+            raise UnfitError("no-text", f"The field `{name}` holds {kind_name(value)}, not text.")
         if len(value) > settings.max_record_chars:
-            raise _UnfitError(
+            raise UnfitError(
                 "too-long",
                 f"Its text has {len(value):,} characters; "
                 f"at most {settings.max_record_chars:,} are taken.",
             )
-        _check_characters(name, value)
+        check_characters(name, value)
         return value
-    raise _UnfitError("no-text", f"There is no text in any of {', '.join(TEXT_FIELDS)}.")
+    raise UnfitError("no-text", f"There is no text in any of {', '.join(TEXT_FIELDS)}.")
 
 
-def _line(record: Mapping[str, object], name: str) -> str | None:
-    """A field that holds one line of text or a whole number; None where it is empty."""
-    value = record.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise _UnfitError("bad-field", f"The field `{name}` holds {_kind(value)}, not text.")
-    # Measured before it is converted: Python refuses to print very long integers.
-    if isinstance(value, int) and value.bit_length() > 64:
-        raise _UnfitError("bad-field", f"The field `{name}` holds too large a number.")
-    text = str(value)
-    if len(text) > _LONGEST_LINE:
-        raise _UnfitError(
-            "too-long",
-            f"The field `{name}` has {len(text):,} characters; at most {_LONGEST_LINE} are taken.",
-        )
-    _check_characters(name, text)
-    return clean_line(text) or None
-
-
-def _check_characters(name: str, text: str) -> None:
-    if "\0" in text:
-        raise _UnfitError("null-bytes", f"The field `{name}` holds a NUL character.")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise _UnfitError(
-            "not-utf8", f"The field `{name}` holds half of a surrogate pair, which is no character."
-        ) from None
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, int | float):
-        return "a number"
-    return "a list" if isinstance(value, list) else "a table"
-
-
-def _date(written: str | None) -> str | None:
-    """`YYYY-MM-DD`; a time of day and its zone are dropped: the day is the one written."""
-    if written is None:
-        return None
-    found = _DATE.fullmatch(written)
-    try:
-        if found:
-            year, month, day = map(int, found.groups())
-            return datetime.date(year, month, day).isoformat()
-    except ValueError:
-        pass
-    raise _UnfitError("bad-date", f"The date is {written[:40]!r}; write it as YYYY-MM-DD.")
+def _is_plain(record: Mapping[str, object]) -> bool:
+    """Whether it has `text` and no field that belongs to a page."""
+    of_pages = {"title", *TEXT_FIELDS, "keyword", "description", "url_or_path"} - {"text"}
+    return record.get("text") is not None and not any(record.get(name) for name in of_pages)
 
 
 def _first_title(text: str) -> str | None:
     first = next((words for level, words in headings(text) if level == 1), "")
-    return first if len(first) <= _LONGEST_LINE else None
+    return first if len(first) <= LONGEST_LINE else None
 
 
 def _without_title(text: str, title: str) -> str:
@@ -198,4 +154,4 @@ def _without_title(text: str, title: str) -> str:
 
 def _made_id(title: str, text: str) -> str:
     digest = hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()[:8]
-    return f"{slug(title) or 'page'}-{digest}"
+    return f"{slug(title) or ('page' if title else 'text')}-{digest}"

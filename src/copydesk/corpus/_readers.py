@@ -20,6 +20,7 @@ from copydesk.records import Rejection
 _BOM: Final = b"\xef\xbb\xbf"
 _FRONT_MATTER_BYTES: Final = 64 * 1024
 _FRONT_MATTER_DEPTH: Final = 20
+_NOT_BLANK: Final = re.compile(r"[^ \t\r\n]")
 _SAVE_AS_TEXT: Final = "Save it as text in UTF-8."
 
 
@@ -70,6 +71,60 @@ def _json_record(line: bytes, place: Place) -> Raw | Rejection:
     if not isinstance(value, dict):
         return place.reject("not-an-object", "The line is JSON but not an object `{...}`.")
     return Raw(value, place)
+
+
+def json_records(path: Path, content: bytes) -> Iterator[Raw | Rejection]:
+    """A list of objects, or one object; lines of JSON under this name are read as such."""
+    text = decoded(content)
+    start = _skip_blanks(text, 0)
+    if text.startswith("[", start):
+        yield from _list_records(path, text, start)
+    elif _is_object(text[start:].partition("\n")[0]) and text[start:].rstrip().count("\n"):
+        yield from jsonl_records(path, content)
+    else:
+        stripped = text[start:].rstrip().encode()
+        yield _json_record(stripped, _place(path, 1 + text.count("\n", 0, start), stripped))
+
+
+def _list_records(path: Path, text: str, start: int) -> Iterator[Raw | Rejection]:
+    """Item by item, so that one is told by the line it starts on; after a fault nothing is read."""
+    decoder = json.JSONDecoder()
+    line, counted = 1, 0
+    at = _skip_blanks(text, start + 1)
+    while not text.startswith("]", at):
+        line += text.count("\n", counted, at)
+        counted = at
+        try:
+            value, end = decoder.raw_decode(text, at)
+            following = _skip_blanks(text, end)
+            if text[following : following + 1] not in (",", "]"):
+                raise json.JSONDecodeError("expecting ',' or ']'", text, following)
+        except (ValueError, RecursionError) as error:
+            said = error.msg if isinstance(error, json.JSONDecodeError) else "it cannot be read"
+            rest = Place(path=shown(path), line=line, digest="")
+            yield rest.reject(
+                "not-json", f"The list stops being JSON: {said}. Nothing after it is read."
+            )
+            return
+        raw = text[at:end].encode()
+        place = _place(path, line, raw)
+        if isinstance(value, dict):
+            yield Raw(value, place)
+        else:
+            yield place.reject("not-an-object", "The item is JSON but not an object `{...}`.")
+        at = _skip_blanks(text, following + 1) if text[following] == "," else following
+
+
+def _skip_blanks(text: str, at: int) -> int:
+    found = _NOT_BLANK.search(text, at)
+    return found.start() if found else len(text)
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def csv_records(

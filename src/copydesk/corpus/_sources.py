@@ -5,22 +5,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-from copydesk.corpus._pages import Page, Place, page_of, shown
+from copydesk.corpus._chats import chat_form, chat_of
+from copydesk.corpus._fields import UnfitError
+from copydesk.corpus._pages import Page, Place, document_of, shown
 from copydesk.corpus._readers import (
     Raw,
     UnusableFileError,
     csv_records,
+    json_records,
     jsonl_records,
     markdown_record,
 )
 from copydesk.corpus._settings import CurateSettings
 from copydesk.errors import InvalidInput
-from copydesk.records import Document, Rejection
+from copydesk.records import Material, Rejection
 
-_Kind = Literal["jsonl", "csv", "markdown"]
+_Kind = Literal["jsonl", "json", "csv", "markdown"]
 _KINDS: Final[Mapping[str, _Kind]] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".csv": "csv",
     ".md": "markdown",
     ".markdown": "markdown",
@@ -33,12 +37,13 @@ def read_sources(
     client: str,
     columns: Mapping[str, str] | None = None,
     settings: CurateSettings,
-) -> Iterator[Document | Rejection]:
-    """Read every page of every source, in the order of the sources and of their lines.
+) -> Iterator[Material | Rejection]:
+    """Read every page and chat of every source, in the order of the sources and of their lines.
 
-    A source is a `.jsonl`, `.ndjson`, `.csv`, `.md` or `.markdown` file, or a folder that is
-    searched for such files; hidden files are passed over. Duplicates are kept: `curate` sees the
-    whole set.
+    A source is a `.jsonl`, `.ndjson`, `.json`, `.csv`, `.md` or `.markdown` file, or a folder that
+    is searched for such files; hidden files are passed over. Records of JSON may be ready-made
+    examples, in any of the forms that `chat_form` knows, or plain texts. Duplicates are kept:
+    `curate` sees the whole set.
 
     Args:
         sources: files and folders; a file met twice is read once.
@@ -51,7 +56,7 @@ def read_sources(
             kind. Such a file inside a folder is a rejection, as the folder's other pages count.
     """
     for found in read_pages(sources, client=client, columns=columns, settings=settings):
-        yield found.document if isinstance(found, Page) else found
+        yield found.material if isinstance(found, Page) else found
 
 
 def read_pages(
@@ -61,7 +66,7 @@ def read_pages(
     columns: Mapping[str, str] | None,
     settings: CurateSettings,
 ) -> Iterator[Page | Rejection]:
-    """`read_sources` with each document's place beside it."""
+    """`read_sources` with each record's place beside it."""
     seen: set[Path] = set()
     for source in sources:
         if not _is_folder(source):
@@ -117,6 +122,8 @@ def _file_pages(
     records: Iterator[Raw | Rejection]
     if kind == "jsonl":
         records = jsonl_records(path, content)
+    elif kind == "json":
+        records = json_records(path, content)
     elif kind == "csv":
         records = csv_records(path, content, columns)
     else:
@@ -125,7 +132,22 @@ def _file_pages(
         if isinstance(record, Rejection):
             yield record
         else:
-            yield page_of(record.fields, record.place, client=client, settings=settings)
+            yield _page(record, client, settings, is_json=kind in ("jsonl", "json"))
+
+
+def _page(record: Raw, client: str, settings: CurateSettings, *, is_json: bool) -> Page | Rejection:
+    fields, place = record
+    form = chat_form(fields) if is_json else None
+    try:
+        if form is not None:
+            material: Material = chat_of(fields, form, place, client=client, settings=settings)
+        else:
+            material = document_of(
+                fields, place, client=client, settings=settings, may_be_plain=is_json
+            )
+    except UnfitError as unfit:
+        return place.reject(unfit.rule, unfit.reason)
+    return Page(material=material, place=place)
 
 
 def _content(path: Path, kind: _Kind | None, max_bytes: int) -> bytes:

@@ -3,27 +3,25 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from copydesk.corpus import document_example
+from copydesk.corpus import material_example
 from copydesk.desk._models import workspace_base
+from copydesk.desk._place import DATASETS, Place, client_material, client_style_guide
 from copydesk.desk._training import make_recipe
 from copydesk.errors import InvalidInput
-from copydesk.models import find_method, pick_device
-from copydesk.records import Comparison, Document, Example, Listener, LossPoint, MethodRow
+from copydesk.models import EncodedCache, find_method, load_tokenizer, pick_device
+from copydesk.records import Comparison, Example, Listener, LossPoint, Material, MethodRow
 from copydesk.registry import versions
 from copydesk.store import Artifact, held, json_bytes, open_artifact, read_json
 from copydesk.study import Question, Trained, compare
 from copydesk.train import Recipe, RunSettings
 
-if TYPE_CHECKING:
-    from copydesk.desk._workspace import Workspace
-
 KIND = "comparisons"
 
 
 def compare_methods(
-    workspace: "Workspace",
+    place: Place,
     client: str,
     *,
     methods: Sequence[str],
@@ -34,45 +32,48 @@ def compare_methods(
     """Measure and keep; see `Workspace.compare`."""
     if not methods:
         raise InvalidInput("No method to compare", todo="Name some: --methods lora,full")
-    base = workspace_base(workspace)
+    base = workspace_base(place)
     names = list(dict.fromkeys(methods))
+    tokenizer = load_tokenizer(base)
     recipes = tuple(
-        make_recipe(workspace, client, name, _known(name, settings, names), base) for name in names
+        make_recipe(place, client, name, _known(name, settings, names), base, tokenizer)
+        for name in names
     )
-    train_pages, heldout_pages = workspace.documents(client)
+    train_pages, heldout_pages = client_material(place, client)
     question = Question(
         client=client,
         train=_examples(train_pages),
         heldout=_examples(heldout_pages),
-        others=_others(workspace, client),
-        guide=workspace.style_guide(client),
+        others=_others(place, client),
+        guide=client_style_guide(place, client),
         recipes=recipes,
-        trained=_trained(workspace, client, recipes),
-        hourly_usd=workspace.config.hourly_usd,
+        trained=_trained(place, client, recipes),
+        hourly_usd=place.config.hourly_usd,
+        cache=EncodedCache(folder=place.cache_folder(client), base_digest=base.digest),
     )
-    folder = workspace.root / "runs" / client
+    folder = place.runs_folder(client)
     folder.mkdir(parents=True, exist_ok=True)
-    with held(workspace.root / "locks", client, doing="compares methods on it"):
+    with held(place.locks, client, doing="compares methods on it"):
         comparison = compare(
             question,
             device=pick_device(),
             folder=folder,
-            checkpoint_seconds=workspace.config.checkpoint_seconds,
+            checkpoint_seconds=place.config.checkpoint_seconds,
             listener=listener,
             should_stop=should_stop,
         )
-        _keep(workspace, comparison, {recipe.method: recipe.digest for recipe in recipes})
+        _keep(place, comparison, {recipe.method: recipe.digest for recipe in recipes})
         for recipe in recipes:
             shutil.rmtree(folder / recipe.digest[:16], ignore_errors=True)
     return comparison
 
 
-def newest_comparisons(workspace: "Workspace") -> tuple[Comparison, ...]:
+def newest_comparisons(place: Place) -> tuple[Comparison, ...]:
     """The newest comparison of each client that has one."""
     found = [
         entry
-        for row in workspace.catalogue.clients()
-        if (entry := workspace.catalogue.latest(KIND, row.name)) is not None
+        for row in place.catalogue.clients()
+        if (entry := place.catalogue.latest(KIND, row.name)) is not None
     ]
     return tuple(_comparison(read_json(entry.path / "comparison.json")) for entry in found)
 
@@ -91,24 +92,24 @@ def _field_names(method: str) -> set[str]:
     return {field.name for kind in kinds for field in fields(kind)}
 
 
-def _examples(documents: Sequence[Document]) -> tuple[Example, ...]:
-    return tuple(document_example(document) for document in documents)
+def _examples(material: Sequence[Material]) -> tuple[Example, ...]:
+    return tuple(map(material_example, material))
 
 
-def _others(workspace: "Workspace", client: str) -> dict[str, tuple[Example, ...]]:
+def _others(place: Place, client: str) -> dict[str, tuple[Example, ...]]:
     return {
-        row.name: _examples(workspace.documents(row.name)[1])
-        for row in workspace.catalogue.clients()
-        if row.name != client and workspace.catalogue.latest("datasets", row.name) is not None
+        row.name: _examples(client_material(place, row.name)[1])
+        for row in place.catalogue.clients()
+        if row.name != client and place.catalogue.latest(DATASETS, row.name) is not None
     }
 
 
-def _trained(workspace: "Workspace", client: str, recipes: Sequence[Recipe]) -> dict[str, Trained]:
+def _trained(place: Place, client: str, recipes: Sequence[Recipe]) -> dict[str, Trained]:
     """Adapters that the client already has from one of these very recipes."""
     wanted = {recipe.digest for recipe in recipes if find_method(recipe.method).leaves == "adapter"}
     found = {
         version.inputs["run"]: Trained(path=version.path, facts=version.facts)
-        for version in versions(workspace.catalogue, client)
+        for version in versions(place.catalogue, client)
         if version.inputs["run"] in wanted
     }
     for adapter in found.values():
@@ -116,12 +117,12 @@ def _trained(workspace: "Workspace", client: str, recipes: Sequence[Recipe]) -> 
     return found
 
 
-def _keep(workspace: "Workspace", comparison: Comparison, runs: Mapping[str, str]) -> None:
+def _keep(place: Place, comparison: Comparison, runs: Mapping[str, str]) -> None:
 
     def fill(artifact: Artifact) -> None:
         (artifact.path / "comparison.json").write_bytes(json_bytes(asdict(comparison)))
 
-    workspace.catalogue.make(kind=KIND, client=comparison.client, inputs=runs, fill=fill)
+    place.catalogue.make(kind=KIND, client=comparison.client, inputs=runs, fill=fill)
 
 
 def _comparison(raw: Any) -> Comparison:

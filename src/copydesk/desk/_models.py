@@ -3,10 +3,10 @@
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
+from copydesk.desk._place import Place
 from copydesk.errors import AlreadyThere, InvalidInput
 from copydesk.models import (
     BaseInfo,
@@ -25,18 +25,15 @@ from copydesk.models import (
 from copydesk.registry import Version, find_version
 from copydesk.store import json_bytes, open_artifact, storage_errors
 
-if TYPE_CHECKING:
-    from copydesk.desk._workspace import Workspace
-
 _OURS = ("manifest.json", "metrics.jsonl")
 
 
-def workspace_base(workspace: "Workspace") -> BaseInfo:
+def workspace_base(workspace: Place) -> BaseInfo:
     """The base that the workspace names; must have been pulled."""
     return BaseStore(default_cache()).find(workspace.config.base)
 
 
-def load_version(workspace: "Workspace", version: Version) -> Tuned:
+def load_version(workspace: Place, version: Version) -> Tuned:
     """A version's model, checked against its hashes and loaded for generation."""
     open_artifact(version.path)
     device = pick_device()
@@ -54,7 +51,7 @@ def load_version(workspace: "Workspace", version: Version) -> Tuned:
     return load_adapter(base, version.path, bound_to=version.inputs["base"])
 
 
-def export_version(workspace: "Workspace", ref: str, *, to: str, folder: Path) -> Path:
+def export_version(workspace: Place, ref: str, *, to: str, folder: Path) -> Path:
     """Copy a version out as `peft` or `merged`; the folder must not exist yet.
 
     A QLoRA adapter is merged into the dequantised base: those are the weights it was trained
@@ -98,7 +95,7 @@ def _check_form(version: Version, to: str) -> None:
     )
 
 
-def _write_merged(workspace: "Workspace", version: Version, folder: Path) -> None:
+def _write_merged(workspace: Place, version: Version, folder: Path) -> None:
     """Merge in float32, whatever the machine trains in: the sum is rounded once."""
     info, device = workspace_base(workspace), torch.device("cpu")
     quantisation = _quantisation(version)

@@ -1,10 +1,11 @@
 """What the verbs return, where no room below has a record for it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from copydesk.errors import CopydeskError
-from copydesk.records import Draft, Finding, Rejection
+from copydesk.records import Draft, Finding, Form, Rejection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +14,7 @@ class ClientInfo:
 
     name: str
     documents: int
-    """Training and held-out pages of the newest dataset."""
+    """Training and held-out pages and chats of the newest dataset."""
     versions: int
     style_guide: bool
 
@@ -31,6 +32,8 @@ class Curation:
     heldout: int
     split: str
     """`time`: the newest pages are held out; `seed`: drawn, as asked or for want of dates."""
+    forms: Mapping[Form, int]
+    """How many records of each form were kept, the most frequent first."""
     rejected: tuple[Rejection, ...]
 
 
@@ -55,6 +58,10 @@ class TrainedVersion:
     """The step whose weights the version has: the last, or with early stopping the best."""
     cut_examples: int
     """Training examples that lost their end to `max_length`."""
+    split_examples: int
+    """Training examples that were made into several by `overlong=split`."""
+    dropped_examples: int
+    """Training examples that were left out, by `overlong=drop` or for want of room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

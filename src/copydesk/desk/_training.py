@@ -2,24 +2,27 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from transformers import AutoTokenizer
+from transformers import PreTrainedTokenizerBase
 
-from copydesk.corpus import BRIEF_TEMPLATE_VERSION, brief_text, document_example
+from copydesk.corpus import BRIEF_TEMPLATE_VERSION, material_example
 from copydesk.desk._models import workspace_base
+from copydesk.desk._place import Place, client_material, newest_dataset
 from copydesk.desk._results import FailedClient, TrainedVersion, Training
-from copydesk.errors import CopydeskError
+from copydesk.errors import CopydeskError, NotEnoughText
 from copydesk.evaluate import mean_loss_interval
 from copydesk.models import (
     BaseInfo,
-    Encoded,
-    encode_example,
+    EncodedCache,
+    EncodedSet,
+    encode_examples,
     find_method,
+    load_tokenizer,
     pick_device,
     template_digest,
 )
-from copydesk.records import Document, Listener, Message
+from copydesk.records import Listener
 from copydesk.registry import Version, add_version
 from copydesk.store import Artifact, held
 from copydesk.train import (
@@ -33,15 +36,12 @@ from copydesk.train import (
     tune,
 )
 
-if TYPE_CHECKING:
-    from copydesk.desk._workspace import Workspace
-
 DEFAULT_METHOD = "lora"
 """What `auto` means: comparisons on small sets find it level with full fine-tuning, cheaper."""
 
 
 def train_clients(
-    workspace: "Workspace",
+    place: Place,
     clients: Sequence[str],
     *,
     method: str,
@@ -50,27 +50,31 @@ def train_clients(
     should_stop: Callable[[], bool],
 ) -> Training:
     """Train each client; see `Workspace.train`."""
-    base = workspace_base(workspace)
+    base = workspace_base(place)
     named, settings = recipe_method(method, settings)
     chosen = DEFAULT_METHOD if named == "auto" else named
-    recipes = {name: make_recipe(workspace, name, chosen, settings, base) for name in clients}
+    tokenizer = load_tokenizer(base)
+    recipes = {
+        name: make_recipe(place, name, chosen, settings, base, tokenizer) for name in clients
+    }
     made: list[TrainedVersion] = []
     failed: list[FailedClient] = []
     for client, recipe in recipes.items():
         try:
-            with held(workspace.root / "locks", client, doing="trains it"):
-                made.append(_train_one(workspace, client, recipe, listener, should_stop))
+            with held(place.locks, client, doing="trains it"):
+                made.append(_train_one(place, client, tokenizer, recipe, listener, should_stop))
         except CopydeskError as error:
             failed.append(FailedClient(client=client, error=error))
     return Training(versions=tuple(made), failed=tuple(failed))
 
 
 def make_recipe(
-    workspace: "Workspace",
+    place: Place,
     client: str,
     method: str,
     settings: Mapping[str, Any],
     base: BaseInfo,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> Recipe:
     """The recipe of a client's run: workspace settings under the caller's.
 
@@ -79,22 +83,17 @@ def make_recipe(
         InvalidInput: a setting cannot be used.
     """
     chosen = find_method(method)
-    for section in workspace.config.settings:
+    for section in place.config.settings:
         find_method(section)
-    workspace.documents(client)
-    entry = workspace.catalogue.latest("datasets", client)
-    assert entry is not None
+    dataset = newest_dataset(place, client)
     run, own = make_settings(
         method,
-        {"seed": workspace.config.seed, **workspace.config.settings.get(method, {}), **settings},
+        {"seed": place.config.seed, **place.config.settings.get(method, {}), **settings},
     )
-    tokenizer = AutoTokenizer.from_pretrained(
-        base.path, local_files_only=True, trust_remote_code=False
-    )
-    check_trackers(workspace.config.metrics)
+    check_trackers(place.config.metrics)
     recipe = Recipe(
         base=base,
-        dataset_digest=entry.digest,
+        dataset_digest=dataset.digest,
         template_digest=f"{template_digest(tokenizer)}/brief-{BRIEF_TEMPLATE_VERSION}",
         method=method,
         run=run,
@@ -104,50 +103,29 @@ def make_recipe(
     return check_recipe(recipe, pick_device())
 
 
-def encode_documents(
-    documents: Sequence[Document], base: BaseInfo, max_length: int
-) -> tuple[Encoded, ...]:
-    """Documents as training examples: brief to text, in the base's chat template."""
-    tokenizer = AutoTokenizer.from_pretrained(
-        base.path, local_files_only=True, trust_remote_code=False
-    )
-    examples = [document_example(document) for document in documents]
-    return tuple(
-        encode_example(
-            tokenizer,
-            example.id,
-            [Message(role="user", content=brief_text(example.brief))],
-            example.text,
-            max_length=max_length,
-        )
-        for example in examples
-    )
-
-
 def _train_one(
-    workspace: "Workspace",
+    place: Place,
     client: str,
+    tokenizer: PreTrainedTokenizerBase,
     recipe: Recipe,
     listener: Listener,
     should_stop: Callable[[], bool],
 ) -> TrainedVersion:
-    train_pages, heldout_pages = workspace.documents(client)
-    examples = encode_documents(train_pages, recipe.base, recipe.run.max_length)
-    heldout = encode_documents(heldout_pages, recipe.base, recipe.run.max_length)
-    folder = workspace.root / "runs" / client / recipe.digest[:16]
+    examples, heldout = _encoded(place, client, tokenizer, recipe)
+    folder = place.runs_folder(client) / recipe.digest[:16]
     tuning = tune(
         recipe,
-        examples,
-        heldout,
+        examples.examples,
+        heldout.examples,
         device=pick_device(),
         folder=folder,
         task=f"train {client} ({find_method(recipe.method).label})",
-        checkpoint_seconds=workspace.config.checkpoint_seconds,
-        trackers=workspace.config.metrics,
+        checkpoint_seconds=place.config.checkpoint_seconds,
+        trackers=place.config.metrics,
         listener=listener,
         should_stop=should_stop,
     )
-    version = _store(workspace, client, tuning)
+    version = _store(place, client, tuning)
     clear_run(folder)
     result = tuning.result
     before = result.curve[0].heldout_loss
@@ -165,11 +143,44 @@ def _train_one(
         resumed_at=result.resumed_at,
         steps=result.steps,
         kept_step=result.kept_step,
-        cut_examples=sum(example.cut for example in examples),
+        cut_examples=examples.cut,
+        split_examples=examples.split,
+        dropped_examples=examples.dropped,
     )
 
 
-def _store(workspace: "Workspace", client: str, tuning: Tuning) -> Version:
+def _encoded(
+    place: Place, client: str, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
+) -> tuple[EncodedSet, EncodedSet]:
+    """What to train on and what is held out, in the base's chat template.
+
+    Raises:
+        NotEnoughText: the limit on lengths leaves nothing of one of the two.
+    """
+    cache = EncodedCache(folder=place.cache_folder(client), base_digest=recipe.base.digest)
+    run = recipe.run
+    train, heldout = (
+        encode_examples(
+            tokenizer,
+            [material_example(item) for item in part],
+            max_length=run.max_length,
+            overlong=overlong,
+            cache=cache,
+        )
+        for part, overlong in zip(
+            client_material(place, client), (run.overlong, "cut"), strict=True
+        )
+    )
+    if not train.examples or not heldout.examples:
+        raise NotEnoughText(
+            f"No example of {client} to {'score' if train.examples else 'train on'} fits into "
+            f"max_length={run.max_length} (overlong={run.overlong})",
+            todo="Raise max_length, or use overlong=cut.",
+        )
+    return train, heldout
+
+
+def _store(place: Place, client: str, tuning: Tuning) -> Version:
     """Write what the run leaves as an artifact, and list it."""
     recipe, result = tuning.recipe, tuning.result
     interval = mean_loss_interval(result.heldout)
@@ -194,4 +205,4 @@ def _store(workspace: "Workspace", client: str, tuning: Tuning) -> Version:
             curve=[asdict(point) for point in result.curve],
         )
 
-    return add_version(workspace.catalogue, client, recipe.inputs, fill)
+    return add_version(place.catalogue, client, recipe.inputs, fill)

@@ -17,22 +17,28 @@ from copydesk.content import (
 from copydesk.corpus import (
     CurateSettings,
     curate,
-    read_documents,
     read_style_guide,
-    write_documents,
+    write_material,
     write_rejections,
 )
 from copydesk.desk._bases import pull_base
 from copydesk.desk._config import CONFIG_FILE, STARTER, Config, read_config
 from copydesk.desk._drafts import read_drafts, save_draft
+from copydesk.desk._place import (
+    DATASETS,
+    Place,
+    client_material,
+    client_style_guide,
+    client_training_index,
+)
 from copydesk.desk._results import Checked, ClientInfo, Curation, Training, Written
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
 from copydesk.records import (
     Brief,
     Comparison,
-    Document,
     Draft,
     Listener,
+    Material,
     StyleGuide,
     ignore_progress,
 )
@@ -43,7 +49,6 @@ if TYPE_CHECKING:
     from copydesk.models import BaseInfo
 
 PathLike = str | os.PathLike[str]
-DATASETS = "datasets"
 
 
 def init(path: PathLike = ".") -> "Workspace":
@@ -88,6 +93,7 @@ class Workspace:
         self.root = root.resolve()
         self.config: Config = read_config(self.root / CONFIG_FILE)
         self.catalogue = Catalogue(self.root)
+        self._place = Place(root=self.root, config=self.config, catalogue=self.catalogue)
 
     def __enter__(self) -> "Workspace":
         return self
@@ -134,12 +140,16 @@ class Workspace:
             InUse: it is being trained.
         """
         self.catalogue.client(name)
-        with held(self.root / "locks", name, doing="deletes it"):
+        with held(self._place.locks, name, doing="deletes it", forget=True):
             # Its name goes last: cut off before, the client is still there to be deleted again,
             # and nothing is listed that is gone.
             self.catalogue.forget_artifacts(name)
             self.report_path.unlink(missing_ok=True)
-            for folder in (self.client_folder(name), self.root / "runs" / name):
+            for folder in (
+                self.client_folder(name),
+                self._place.runs_folder(name),
+                self._place.cache_folder(name),
+            ):
                 _remove(folder)
             for shelf in (self.root / "artifacts").glob("*"):
                 _remove(shelf / name)
@@ -147,10 +157,7 @@ class Workspace:
 
     def style_guide(self, client: str) -> StyleGuide:
         """The client's style guide; an empty one where none was given."""
-        self.catalogue.client(client)
-        for path in sorted(self.client_folder(client).glob("style_guide.*")):
-            return read_style_guide(path)
-        return StyleGuide()
+        return client_style_guide(self._place, client)
 
     @property
     def report_path(self) -> Path:
@@ -159,7 +166,7 @@ class Workspace:
 
     def client_folder(self, name: str) -> Path:
         """Where a client's style guide and drafts lie."""
-        return self.root / "clients" / name
+        return self._place.client_folder(name)
 
     # Pages
 
@@ -171,11 +178,13 @@ class Workspace:
         columns: Mapping[str, str] | None = None,
         listener: Listener = ignore_progress,
     ) -> Curation:
-        """Read, clean, deduplicate and split a client's pages into a new dataset.
+        """Read, clean, deduplicate and split a client's pages and chats into a new dataset.
 
         Args:
             client: whose pages they are.
-            sources: JSONL, CSV and Markdown files, or folders of them.
+            sources: JSONL, JSON, CSV and Markdown files, or folders of them. Records of JSON may be
+                ready-made examples: `messages`, `prompt` and `completion`, Alpaca, ShareGPT, or
+                plain `text`.
             columns: our field -> the column of a CSV that holds it.
             listener: receives progress.
 
@@ -197,11 +206,14 @@ class Workspace:
         }
 
         def fill(artifact: Artifact) -> None:
-            write_documents(artifact.path / "train.jsonl", found.train)
-            write_documents(artifact.path / "heldout.jsonl", found.heldout)
+            write_material(artifact.path / "train.jsonl", found.train)
+            write_material(artifact.path / "heldout.jsonl", found.heldout)
             write_rejections(artifact.path / "rejected.jsonl", found.rejected)
             artifact.facts.update(
-                train=len(found.train), heldout=len(found.heldout), split=found.split
+                train=len(found.train),
+                heldout=len(found.heldout),
+                split=found.split,
+                forms=found.forms,
             )
 
         entry = self.catalogue.make(kind=DATASETS, client=client, inputs=inputs, fill=fill)
@@ -213,26 +225,17 @@ class Workspace:
             train=len(found.train),
             heldout=len(found.heldout),
             split=found.split,
+            forms=found.forms,
             rejected=found.rejected,
         )
 
-    def documents(self, client: str) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
-        """Training and held-out pages of the client's newest dataset.
+    def documents(self, client: str) -> tuple[tuple[Material, ...], tuple[Material, ...]]:
+        """Training and held-out pages and chats of the client's newest dataset.
 
         Raises:
             UnknownName: no such client, or none of its pages were curated yet.
         """
-        self.catalogue.client(client)
-        entry = self.catalogue.latest(DATASETS, client)
-        if entry is None:
-            raise UnknownName(
-                f"Client {client!r} has no pages yet",
-                todo=f"Add some with: copydesk curate {client} FILE",
-            )
-        return (
-            read_documents(entry.path / "train.jsonl"),
-            read_documents(entry.path / "heldout.jsonl"),
-        )
+        return client_material(self._place, client)
 
     # Models: these import torch, which takes seconds; the verbs above do not wait for it.
 
@@ -268,7 +271,7 @@ class Workspace:
         from copydesk.desk._training import train_clients
 
         return train_clients(
-            self,
+            self._place,
             clients,
             method=method,
             settings=settings or {},
@@ -293,7 +296,7 @@ class Workspace:
         from copydesk.desk._comparing import compare_methods
 
         return compare_methods(
-            self,
+            self._place,
             client,
             methods=methods,
             settings=settings or {},
@@ -305,7 +308,7 @@ class Workspace:
         """The newest comparison of each client that has one."""
         from copydesk.desk._comparing import newest_comparisons
 
-        return newest_comparisons(self)
+        return newest_comparisons(self._place)
 
     # Drafts
 
@@ -333,7 +336,7 @@ class Workspace:
 
         read = [brief if isinstance(brief, Brief) else read_brief(Path(brief)) for brief in briefs]
         drafts = write_drafts(
-            self,
+            self._place,
             client,
             read,
             temperature=temperature,
@@ -384,11 +387,7 @@ class Workspace:
 
     def training_index(self, client: str) -> TrainingIndex | None:
         """The client's training pages, indexed for verbatim runs; None before any were curated."""
-        self.catalogue.client(client)
-        if self.catalogue.latest(DATASETS, client) is None:
-            return None
-        pages, _ = self.documents(client)
-        return TrainingIndex.build((page.id, page.text) for page in pages)
+        return client_training_index(self._place, client)
 
     def export(self, ref: str, *, to: str, folder: PathLike) -> Path:
         """Copy a version out: `peft`, its adapter's folder; `merged`, a base of its own.
@@ -400,7 +399,7 @@ class Workspace:
         """
         from copydesk.desk._models import export_version
 
-        return export_version(self, ref, to=to, folder=Path(folder).expanduser())
+        return export_version(self._place, ref, to=to, folder=Path(folder).expanduser())
 
     def _drafts_folder(self, client: str) -> Path:
         return self.client_folder(client) / "drafts"

@@ -1,20 +1,17 @@
 """`write`: drafts by a client's version, each checked."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from copydesk.content import sampling_for, write_draft
 from copydesk.desk._models import load_version
+from copydesk.desk._place import Place, client_style_guide, client_training_index
 from copydesk.records import Brief, Draft
 from copydesk.registry import find_version
 from copydesk.serve import Writer
 
-if TYPE_CHECKING:
-    from copydesk.desk._workspace import Workspace
-
 
 def write_drafts(
-    workspace: "Workspace",
+    place: Place,
     ref: str,
     briefs: Sequence[Brief],
     *,
@@ -24,10 +21,10 @@ def write_drafts(
     on_text: Callable[[str], None] | None,
 ) -> tuple[Draft, ...]:
     """Load the version once, then write and check every brief."""
-    version = find_version(workspace.catalogue, ref)
-    guide = workspace.style_guide(version.client)
-    index = workspace.training_index(version.client)
-    writer = Writer(load_version(workspace, version), name=version.name)
+    version = find_version(place.catalogue, ref)
+    guide = client_style_guide(place, version.client)
+    index = client_training_index(place, version.client)
+    writer = Writer(load_version(place, version), name=version.name)
     drafts: list[Draft] = []
     for brief in briefs:
         draft = write_draft(

@@ -13,10 +13,20 @@ head, R rank, M width of a bottleneck.
 from copydesk.models._activations import kept_bytes
 from copydesk.models._adapters import load_adapter, merge, merge_quantised
 from copydesk.models._attention import ATTENTION
+from copydesk.models._bank import Bank, refuse_unbankable
 from copydesk.models._bases import BaseInfo, BaseStore, default_cache
-from copydesk.models._encode import Encoded, encode_chat, encode_example, template_digest
+from copydesk.models._encode import encode_chat, encode_example, encode_examples, load_tokenizer
+from copydesk.models._encoded import Encoded, EncodedSet
+from copydesk.models._encoded_cache import EncodedCache
 from copydesk.models._load import Base, free_memory, load_base, pick_device, pick_dtype
-from copydesk.models._loss import CHUNK, ExampleLoss, answer_losses, backward_loss
+from copydesk.models._loss import (
+    CHUNK,
+    ExampleLoss,
+    Share,
+    answer_losses,
+    backward_loss,
+    backward_losses,
+)
 from copydesk.models._method_settings import (
     BottleneckSettings,
     DoraSettings,
@@ -29,52 +39,63 @@ from copydesk.models._method_settings import (
 )
 from copydesk.models._methods import METHODS, Method, find_method
 from copydesk.models._optimizers import allocate_state, eight_bit_adamw, eight_bit_bytes
+from copydesk.models._overlong import Overlong
 from copydesk.models._pack import Packed, pack, split_by_tokens
 from copydesk.models._quantise import Quantisation
 from copydesk.models._shared_prefix import shared_length
 from copydesk.models._states import prefix_states
+from copydesk.models._template import template_digest
 from copydesk.models._tuned import Tuned, untuned
 
 __all__ = [
     "ATTENTION",
     "CHUNK",
     "METHODS",
+    "Bank",
     "Base",
     "BaseInfo",
     "BaseStore",
     "BottleneckSettings",
     "DoraSettings",
     "Encoded",
+    "EncodedCache",
+    "EncodedSet",
     "ExampleLoss",
     "FullSettings",
     "LoraSettings",
     "Method",
     "MethodSettings",
+    "Overlong",
     "Packed",
     "PrefixSettings",
     "PromptSettings",
     "QloraSettings",
     "Quantisation",
+    "Share",
     "Tuned",
     "allocate_state",
     "answer_losses",
     "backward_loss",
+    "backward_losses",
     "default_cache",
     "eight_bit_adamw",
     "eight_bit_bytes",
     "encode_chat",
     "encode_example",
+    "encode_examples",
     "find_method",
     "free_memory",
     "kept_bytes",
     "load_adapter",
     "load_base",
+    "load_tokenizer",
     "merge",
     "merge_quantised",
     "pack",
     "pick_device",
     "pick_dtype",
     "prefix_states",
+    "refuse_unbankable",
     "shared_length",
     "split_by_tokens",
     "template_digest",

@@ -1,4 +1,4 @@
-"""A leaner forward and backward for LoRA on frozen linear layers.
+"""A leaner forward and backward for LoRA on frozen linear layers, for one adapter or many at once.
 
     y = x W' + b + s (x A') B'
 
@@ -12,14 +12,21 @@ x, and x A' of width R, are kept for the backward pass. Beyond that:
   their product again, instead of keeping that product and the activation as well.
 - Products with a side of width R are written in the layout that the matrix library runs fastest:
   with B' contiguous and grad' x as its transpose, they took a third to a half of the time.
+- The rows of a packed batch may belong to several adapters (`Routing`). The product with W is one
+  for all rows; each adapter's low-rank products run over its own rows. No row, and no gradient,
+  passes through another's: not even as a product with zero, which would carry a NaN across.
+
+Dropout's masks are drawn anew in the backward pass, from a seed for each example, so that an
+example gets the same mask whatever it is packed with. Layers that share an input share its mask.
 
 benchmarks/train_vs_trl.py times the whole loop. Parameters stay PEFT's, so saving and loading do
 not know of it.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft import tuners
@@ -29,7 +36,66 @@ from torch.nn import functional
 _SHARED_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Children that read one input, as the Llama, Qwen, Gemma and Mistral families name them."""
 _GATED = ("gate_proj", "up_proj", "down_proj")
-_TENSORS = 4  # of a layer: weight, bias, A, B
+_SEEDS = 2**63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Consecutive rows of a packed batch that run through one adapter."""
+
+    adapter: str
+    lengths: tuple[int, ...]
+    """Rows of each example."""
+    seeds: tuple[int, ...]
+    """Of each example's dropout."""
+
+
+class Routing:
+    """Which rows run through which adapter; without spans, all run through the active one."""
+
+    def __init__(self) -> None:
+        self._spans: tuple[Span, ...] = ()
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Of the batch that runs now."""
+        return self._spans
+
+    @contextlib.contextmanager
+    def over(self, spans: Sequence[Span]) -> Generator[None]:
+        """Route the forward and backward passes of the block."""
+        before, self._spans = self._spans, tuple(spans)
+        try:
+            yield
+        finally:
+            self._spans = before
+
+
+class _Drop(NamedTuple):
+    share: float
+    lengths: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+    def mask(self, like: torch.Tensor) -> torch.Tensor:
+        """Zeros and 1 / (1 - share), shaped as `like`."""
+        drawn = torch.empty(like.shape, device=like.device)
+        for rows, seed in zip(drawn.split(self.lengths), self.seeds, strict=True):
+            rows.uniform_(generator=torch.Generator(like.device).manual_seed(seed))
+        return (drawn >= self.share).to(like.dtype).div_(1 - self.share)
+
+
+class _Part(NamedTuple):
+    layer: int
+    scale: float
+
+
+class _Rows(NamedTuple):
+    """One adapter's rows, and its part in each of the layers of a function that has it."""
+
+    start: int
+    end: int
+    parts: tuple[_Part, ...]
+    drop: _Drop | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,86 +119,135 @@ _ACTIVATIONS = (
 )
 
 
-def use_lean_lora(model: nn.Module) -> int:
+def use_lean_lora(model: nn.Module, routing: Routing | None = None) -> int:
     """Give plain LoRA layers over frozen linears the lean forward; returns how many.
 
-    Layers with dropout, DoRA, several adapters or a quantised weight keep PEFT's forward.
+    Layers with DoRA or a quantised weight keep PEFT's forward. Call it again after adapters were
+    added to layers that had none.
     """
+    routing = routing or Routing()
     lean: dict[str, Any] = {
         name: module
         for name, module in model.named_modules()
         if isinstance(module, tuners.lora.Linear) and _is_plain(module)
     }
-    for module in lean.values():
-        module.forward = _lean_forward([module])
-    for parent_name, parent in model.named_modules():
+    for place, module in enumerate(lean.values()):
+        module.forward = _lean_forward(_Group([module], routing, 4 * place))
+    for place, (parent_name, parent) in enumerate(list(model.named_modules())):
         children = {name: lean.get(f"{parent_name}.{name}") for name, _ in parent.named_children()}
         for names in _SHARED_INPUT:
             group = [children.get(name) for name in names]
             if all(group):
-                _share_input(group)
+                _share_input(_Group(group, routing, 4 * place + 1))
         gated = [children.get(name) for name in _GATED]
         if all(gated):
-            _use_lean_mlp(parent, gated)
+            _use_lean_mlp(
+                parent,
+                _Group(gated[:2], routing, 4 * place + 2),
+                _Group(gated[2:], routing, 4 * place + 3),
+            )
     return len(lean)
 
 
 def _is_plain(layer: Any) -> bool:
-    if type(layer.base_layer) is not nn.Linear or len(layer.active_adapters) != 1:
-        return False
-    name = layer.active_adapters[0]
-    return (
-        isinstance(layer.lora_dropout[name], nn.Identity)
-        and not layer.use_dora.get(name, False)
-        and not layer.lora_bias.get(name, False)
-        and name not in layer.lora_embedding_A
+    return type(layer.base_layer) is nn.Linear and not any(
+        layer.use_dora.get(name, False)
+        or layer.lora_bias.get(name, False)
+        or name in layer.lora_embedding_A
+        for name in layer.lora_A
     )
 
 
-def _is_off(layer: Any) -> bool:
-    return layer.disable_adapters or layer.merged
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Layers that read one input."""
+
+    layers: Sequence[Any]
+    routing: Routing
+    salt: int
+    """Tells this group's dropout from that of others."""
+
+    @property
+    def is_off(self) -> bool:
+        return any(layer.disable_adapters or layer.merged for layer in self.layers)
+
+    def frozen(self) -> list[torch.Tensor | None]:
+        """Weight and bias of each layer."""
+        return [
+            tensor
+            for layer in self.layers
+            for tensor in (layer.base_layer.weight, layer.base_layer.bias)
+        ]
+
+    def plan(self, rows: int) -> tuple[tuple[_Rows, ...], list[torch.Tensor]]:
+        """Who has which rows, and the A and B of every part, in that order."""
+        plan: list[_Rows] = []
+        pairs: list[torch.Tensor] = []
+        start = 0
+        for adapter, lengths, seeds in self._spans(rows):
+            end = start + sum(lengths)
+            parts: list[_Part] = []
+            share = 0.0
+            for place, layer in enumerate(self.layers):
+                if adapter not in layer.lora_A:
+                    continue
+                parts.append(_Part(place, layer.scaling[adapter]))
+                pairs += [layer.lora_A[adapter].weight, layer.lora_B[adapter].weight]
+                share = float(getattr(layer.lora_dropout[adapter], "p", 0.0))
+            if parts:
+                drop = self._drop(share, lengths, seeds) if self.layers[0].training else None
+                plan.append(_Rows(start, end, tuple(parts), drop))
+            start = end
+        assert start == rows, "the spans must cover the batch"
+        return tuple(plan), pairs
+
+    def _spans(self, rows: int) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+        if self.routing.spans:
+            return [(span.adapter, span.lengths, span.seeds) for span in self.routing.spans]
+        return [(self.layers[0].active_adapters[0], (rows,), ())]
+
+    def _drop(self, share: float, lengths: tuple[int, ...], seeds: tuple[int, ...]) -> _Drop | None:
+        if not share:
+            return None
+        if not seeds:  # a caller that routes nothing: drawn from the global stream
+            seeds = tuple(torch.randint(_SEEDS - 1, (len(lengths),)).tolist())
+        salted = tuple((seed * 1_000_003 + self.salt) % _SEEDS for seed in seeds)
+        return _Drop(share, lengths, salted)
 
 
-def _tensors(layers: Sequence[Any]) -> tuple[tuple[float, ...], list[torch.Tensor | None]]:
-    """Scales and the flat list that the functions below take, looked up anew at every call."""
-    scales: list[float] = []
-    flat: list[torch.Tensor | None] = []
-    for layer in layers:
-        name = layer.active_adapters[0]
-        base = layer.base_layer
-        flat += [base.weight, base.bias, layer.lora_A[name].weight, layer.lora_B[name].weight]
-        scales.append(layer.scaling[name])
-    return tuple(scales), flat
+def _count(x: torch.Tensor) -> int:
+    return x.numel() // x.shape[-1]
 
 
-def _lean_forward(layers: Sequence[Any]) -> Callable[..., torch.Tensor]:
+def _lean_forward(group: _Group) -> Callable[..., torch.Tensor]:
     """The replacement for the forward of a layer by itself."""
 
     def forward(x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        if _is_off(layers[0]):
-            return layers[0].base_layer(x)
-        scales, flat = _tensors(layers)
-        (y,) = _LoraProducts.apply(x, scales, *flat)  # pyright: ignore[reportGeneralTypeIssues]
+        if group.is_off:
+            return group.layers[0].base_layer(x)
+        plan, pairs = group.plan(_count(x))
+        (y,) = _LoraProducts.apply(x, plan, *group.frozen(), *pairs)  # pyright: ignore
         return y
 
     return forward
 
 
-def _share_input(layers: Sequence[Any]) -> None:
+def _share_input(group: _Group) -> None:
     """Let the first of the layers that is called with an x compute the outputs of all."""
     waiting: dict[int, torch.Tensor] = {}
     seen: list[tuple[torch.Tensor, int]] = []
 
-    def forward_of(place: int) -> Callable[..., torch.Tensor]:
+    def forward_of(place: int, alone: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         def forward(x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
             # Tensors of inference mode do not say when they were changed in place.
-            if x.is_inference() or any(map(_is_off, layers)):
-                return _lean_forward([layers[place]])(x)
+            if x.is_inference() or group.is_off:
+                return alone(x)
             same = bool(seen) and seen[0][0] is x and seen[0][1] == x._version
             if not same or place not in waiting:
-                scales, flat = _tensors(layers)
+                plan, pairs = group.plan(_count(x))
                 waiting.clear()
-                waiting.update(enumerate(_LoraProducts.apply(x, scales, *flat)))  # pyright: ignore
+                outputs: Any = _LoraProducts.apply(x, plan, *group.frozen(), *pairs)
+                waiting.update(enumerate(outputs))
                 seen[:] = [(x, x._version)]
             y = waiting.pop(place)
             if not waiting:
@@ -141,134 +256,196 @@ def _share_input(layers: Sequence[Any]) -> None:
 
         return forward
 
-    for place, layer in enumerate(layers):
-        layer.forward = forward_of(place)
+    for place, layer in enumerate(group.layers):
+        layer.forward = forward_of(place, layer.forward)
 
 
-def _use_lean_mlp(parent: Any, layers: Sequence[Any]) -> None:
+def _use_lean_mlp(parent: Any, first: _Group, down: _Group) -> None:
     """Replace a gated MLP's forward, where it is one: tried on numbers, not taken on its name."""
-    usual = parent.forward
-    weight = layers[0].base_layer.weight
+    usual = type(parent).forward.__get__(parent)
+    weight = first.layers[0].base_layer.weight
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         x_TD = torch.randn(4, weight.shape[1]).to(weight)
     for activation in _ACTIVATIONS:
 
         def forward(x: torch.Tensor, activation: _Activation = activation) -> torch.Tensor:
-            if any(map(_is_off, layers)):
+            unloaded = getattr(parent, _GATED[-1]) is not down.layers[0]
+            if unloaded or first.is_off or down.is_off:
                 return usual(x)
-            scales, flat = _tensors(layers)
-            return _GatedMlp.apply(x, activation, scales, *flat)  # pyright: ignore
+            plan, pairs = first.plan(_count(x))
+            plan_down, pairs_down = down.plan(_count(x))
+            return _GatedMlp.apply(  # pyright: ignore[reportReturnType]
+                x,
+                activation,
+                (plan, plan_down),
+                *first.frozen(),
+                *down.frozen(),
+                *pairs,
+                *pairs_down,
+            )
 
+        training = parent.training
+        parent.eval()
         with torch.no_grad():
-            if torch.allclose(forward(x_TD), usual(x_TD), rtol=1e-4, atol=1e-6):
-                parent.forward = forward
-                return
+            fits = torch.allclose(forward(x_TD), usual(x_TD), rtol=1e-4, atol=1e-6)
+        parent.train(training)
+        if fits:
+            parent.forward = forward
+            return
 
 
 class _LoraProducts(torch.autograd.Function):
-    """x, scales, and weight, bias, A and B of each layer -> each layer's output."""
+    """x, who has which rows, weight and bias of each layer, A and B of each part -> outputs."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, scales: tuple[float, ...], *flat: torch.Tensor | None
+        ctx: Any, x: torch.Tensor, plan: tuple[_Rows, ...], *flat: torch.Tensor | None
     ) -> tuple[torch.Tensor, ...]:
         x_TD = x.reshape(-1, x.shape[-1])
-        outputs, low_TS = _outputs(x_TD, scales, flat)
-        ctx.save_for_backward(x_TD, low_TS, *flat)
-        ctx.scales = scales
+        frozen, pairs = _apart(flat, plan)
+        outputs, lows = _outputs(x_TD, plan, frozen, pairs)
+        ctx.save_for_backward(x_TD, *lows, *flat)
+        ctx.plan = plan
         return tuple(y_TO.view(*x.shape[:-1], -1) for y_TO in outputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x_TD, low_TS, *flat = ctx.saved_tensors
+        plan = ctx.plan
+        x_TD, *rest = ctx.saved_tensors
+        lows, flat = rest[: len(plan)], rest[len(plan) :]
+        frozen, pairs = _apart(flat, plan)
         grads = [grad.reshape(-1, grad.shape[-1]) for grad in grad_outputs]
-        gx_TD, gflat = _gradients(x_TD, low_TS, ctx.scales, flat, grads, ctx.needs_input_grad[0])
+        gx_TD, gpairs = _gradients(x_TD, lows, plan, frozen, pairs, grads, ctx.needs_input_grad[0])
         gx = None if gx_TD is None else gx_TD.view(*grad_outputs[0].shape[:-1], -1)
-        return gx, None, *gflat
+        return gx, None, *[None] * len(frozen), *gpairs
 
 
 class _GatedMlp(torch.autograd.Function):
-    """down(activation(gate(x)) * up(x)); scales and tensors in the order gate, up, down."""
+    """down(activation(gate(x)) * up(x)); tensors as above, first of gate and up, then of down."""
 
     @staticmethod
     def forward(
         ctx: Any,
         x: torch.Tensor,
         activation: _Activation,
-        scales: tuple[float, ...],
+        plans: tuple[tuple[_Rows, ...], tuple[_Rows, ...]],
         *flat: torch.Tensor | None,
     ) -> torch.Tensor:
         x_TD = x.reshape(-1, x.shape[-1])
-        split = 2 * _TENSORS
-        (gate_TI, up_TI), low_TS = _outputs(x_TD, scales[:2], flat[:split])
+        frozen, pairs, pairs_down = _mlp_apart(flat, plans)
+        (gate_TI, up_TI), lows = _outputs(x_TD, plans[0], frozen[:4], pairs)
         inner_TI = activation.forward(gate_TI).mul_(up_TI)
-        (y_TD,), low_TR = _outputs(inner_TI, scales[2:], flat[split:])
-        ctx.save_for_backward(x_TD, gate_TI, up_TI, low_TS, low_TR, *flat)
-        ctx.activation, ctx.scales = activation, scales
+        (y_TD,), lows_down = _outputs(inner_TI, plans[1], frozen[4:], pairs_down)
+        ctx.save_for_backward(x_TD, gate_TI, up_TI, *lows, *lows_down, *flat)
+        ctx.activation, ctx.plans = activation, plans
         return y_TD.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x_TD, gate_TI, up_TI, low_TS, low_TR, *flat = ctx.saved_tensors
-        scales, split = ctx.scales, 2 * _TENSORS
+        plan, plan_down = ctx.plans
+        x_TD, gate_TI, up_TI, *rest = ctx.saved_tensors
+        lows, rest = rest[: len(plan)], rest[len(plan) :]
+        lows_down, flat = rest[: len(plan_down)], rest[len(plan_down) :]
+        frozen, pairs, pairs_down = _mlp_apart(flat, ctx.plans)
         gy_TD = grad_outputs[0].reshape(-1, grad_outputs[0].shape[-1])
         active_TI = ctx.activation.forward(gate_TI)
         inner_TI = active_TI * up_TI
-        ginner_TI, gdown = _gradients(inner_TI, low_TR, scales[2:], flat[split:], [gy_TD], True)
+        ginner_TI, gpairs_down = _gradients(
+            inner_TI, lows_down, plan_down, frozen[4:], pairs_down, [gy_TD], True
+        )
         del inner_TI
         assert ginner_TI is not None
         gup_TI = active_TI.mul_(ginner_TI)
         ggate_TI = ctx.activation.backward(ginner_TI.mul_(up_TI), gate_TI)
-        gx_TD, gfirst = _gradients(
-            x_TD, low_TS, scales[:2], flat[:split], [ggate_TI, gup_TI], ctx.needs_input_grad[0]
+        gx_TD, gpairs = _gradients(
+            x_TD, lows, plan, frozen[:4], pairs, [ggate_TI, gup_TI], ctx.needs_input_grad[0]
         )
         gx = None if gx_TD is None else gx_TD.view(*grad_outputs[0].shape[:-1], -1)
-        return gx, None, None, *gfirst, *gdown
+        return gx, None, None, *[None] * len(frozen), *gpairs, *gpairs_down
+
+
+def _apart(flat: Sequence[Any], plan: Sequence[_Rows]) -> tuple[list[Any], list[Any]]:
+    """Frozen tensors and pairs."""
+    pairs = 2 * sum(len(rows.parts) for rows in plan)
+    cut = len(flat) - pairs
+    return list(flat[:cut]), list(flat[cut:])
+
+
+def _mlp_apart(
+    flat: Sequence[Any], plans: tuple[Sequence[_Rows], Sequence[_Rows]]
+) -> tuple[list[Any], list[Any], list[Any]]:
+    rest, pairs_down = _apart(flat, plans[1])
+    frozen, pairs = _apart(rest, plans[0])
+    return frozen, pairs, pairs_down
 
 
 def _outputs(
-    x_TD: torch.Tensor, scales: Sequence[float], flat: Sequence[Any]
-) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """The outputs of layers that read x, and x A' of all of them, [T, S], S the sum of ranks."""
-    a_SD = torch.cat([a.to(x_TD.dtype) for a in flat[2::_TENSORS]])
-    low_TS = x_TD @ a_SD.T
-    ranks = [a.shape[0] for a in flat[2::_TENSORS]]
-    outputs: list[torch.Tensor] = []
-    for place, (scale, low_TR) in enumerate(zip(scales, low_TS.split(ranks, 1), strict=True)):
-        weight, bias, _, b_OR = flat[place * _TENSORS : (place + 1) * _TENSORS]
-        y_TO = functional.linear(x_TD, weight, bias)
-        outputs.append(y_TO.addmm_(low_TR, b_OR.to(y_TO.dtype).T, alpha=scale))
-    return outputs, low_TS
+    x_TD: torch.Tensor, plan: Sequence[_Rows], frozen: Sequence[Any], pairs: Sequence[Any]
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """The outputs of layers that read x; and x A' of each adapter's rows, all its layers' side by
+    side."""
+    outputs = [
+        functional.linear(x_TD, weight, bias)
+        for weight, bias in zip(frozen[::2], frozen[1::2], strict=True)
+    ]
+    lows: list[torch.Tensor] = []
+    at = 0
+    for rows in plan:
+        as_, bs = pairs[at : at + 2 * len(rows.parts) : 2], pairs[at + 1 :: 2]
+        at += 2 * len(rows.parts)
+        own_TD = x_TD[rows.start : rows.end]
+        if rows.drop:
+            own_TD = own_TD * rows.drop.mask(own_TD)
+        low_TS = own_TD @ torch.cat([a.to(x_TD.dtype) for a in as_]).T
+        parts = low_TS.split([len(a) for a in as_], 1)
+        for (layer, scale), low_TR, b_OR in zip(rows.parts, parts, bs, strict=False):
+            y_TO = outputs[layer][rows.start : rows.end]
+            y_TO.addmm_(low_TR, b_OR.to(y_TO.dtype).T, alpha=scale)
+        lows.append(low_TS)
+    return outputs, lows
 
 
 def _gradients(
     x_TD: torch.Tensor,
-    low_TS: torch.Tensor,
-    scales: Sequence[float],
-    flat: Sequence[Any],
+    lows: Sequence[torch.Tensor],
+    plan: Sequence[_Rows],
+    frozen: Sequence[Any],
+    pairs: Sequence[Any],
     grads: Sequence[torch.Tensor],
     wants_x: bool,
-) -> tuple[torch.Tensor | None, list[torch.Tensor | None]]:
-    """Gradients of x and, in the order of `flat`, of each layer's tensors."""
-    as_ = flat[2::_TENSORS]
-    ranks = [a.shape[0] for a in as_]
+) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
+    """Gradients of x and, in the order of `pairs`, of each A and B."""
     gx_TD: torch.Tensor | None = None
-    glows: list[torch.Tensor] = []
-    gbs: list[torch.Tensor] = []
-    for place, (scale, low_TR) in enumerate(zip(scales, low_TS.split(ranks, 1), strict=True)):
-        weight, _, _, b_OR = flat[place * _TENSORS : (place + 1) * _TENSORS]
-        gy_TO = grads[place]
-        b_RO = b_OR.to(gy_TO.dtype).T.contiguous()
-        glows.append((gy_TO @ b_RO.T).mul_(scale))
-        gbs.append((low_TR.T @ gy_TO).T.mul(scale).to(b_OR.dtype))
-        if wants_x:
+    if wants_x:
+        for gy_TO, weight in zip(grads, frozen[::2], strict=True):
             gx_TD = gy_TO @ weight if gx_TD is None else gx_TD.addmm_(gy_TO, weight)
-    glow_TS = torch.cat(glows, 1)
-    if gx_TD is not None:
-        gx_TD.addmm_(glow_TS, torch.cat([a.to(gx_TD.dtype) for a in as_]))
-    gas = (glow_TS.T @ x_TD).split(ranks)
-    gflat: list[torch.Tensor | None] = []
-    for a, ga, gb in zip(as_, gas, gbs, strict=True):
-        gflat += [None, None, ga.to(a.dtype), gb]
-    return gx_TD, gflat
+    gpairs: list[torch.Tensor] = []
+    at = 0
+    for rows, low_TS in zip(plan, lows, strict=True):
+        as_, bs = pairs[at : at + 2 * len(rows.parts) : 2], pairs[at + 1 :: 2]
+        at += 2 * len(rows.parts)
+        ranks = [len(a) for a in as_]
+        glows: list[torch.Tensor] = []
+        gbs: list[torch.Tensor] = []
+        for (layer, scale), low_TR, b_OR in zip(
+            rows.parts, low_TS.split(ranks, 1), bs, strict=False
+        ):
+            gy_TO = grads[layer][rows.start : rows.end]
+            b_RO = b_OR.to(gy_TO.dtype).T.contiguous()
+            glows.append((gy_TO @ b_RO.T).mul_(scale))
+            gbs.append((low_TR.T @ gy_TO).T.mul(scale).to(b_OR.dtype))
+        glow_TS = torch.cat(glows, 1)
+        own_TD = x_TD[rows.start : rows.end]
+        mask = rows.drop.mask(own_TD) if rows.drop else None
+        if gx_TD is not None:
+            a_SD = torch.cat([a.to(gx_TD.dtype) for a in as_])
+            own_gx_TD = gx_TD[rows.start : rows.end]
+            if mask is None:
+                own_gx_TD.addmm_(glow_TS, a_SD)
+            else:
+                own_gx_TD.addcmul_(glow_TS @ a_SD, mask)
+        gas = (glow_TS.T @ (own_TD if mask is None else own_TD * mask)).split(ranks)
+        for a, ga, gb in zip(as_, gas, gbs, strict=True):
+            gpairs += [ga.to(a.dtype), gb]
+    return gx_TD, gpairs

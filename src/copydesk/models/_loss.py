@@ -8,6 +8,8 @@ backward pass through the model follows. The result is the sum over positions of
 cross-entropy that transformers computes; nothing is approximated.
 """
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from copydesk.models._attention import SegmentPrefix
+from copydesk.models._lora import Span
 from copydesk.models._pack import Packed
 from copydesk.models._states import answer_states
 from copydesk.models._tuned import Tuned
@@ -32,32 +35,74 @@ class ExampleLoss:
     tokens: int
 
 
-def backward_loss(tuned: Tuned, packed: Packed, *, divisor: int) -> float:
-    """Add the gradient of `sum of answer losses / divisor` to the trainable parameters.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Consecutive examples of a packed batch that are one run's, and go through its adapter."""
+
+    adapter: str
+    examples: int
+    divisor: int
+    """Answer tokens of the run's whole optimiser step, so that unequal micro-batches add up to the
+    gradient of the step's mean."""
+    seeds: tuple[int, ...] = ()
+    """Of each example's dropout; none draws from the global stream."""
+
+
+def backward_losses(tuned: Tuned, packed: Packed, shares: Sequence[Share]) -> list[float]:
+    """Add the gradients of each share's `sum of answer losses / divisor` to its own parameters.
+
+    Rows of different shares meet nowhere: what one holds, a NaN included, changes no other.
 
     Args:
-        tuned: a base, loaded with this room's attention, under a method.
+        tuned: a base, loaded with this room's attention, under a method; any member of a bank.
         packed: on the model's device.
-        divisor: answer tokens of the whole optimiser step, so that unequal micro-batches add up to
-            the gradient of the step's mean.
+        shares: they cover the examples, in order.
 
     Returns:
-        The summed loss, in nats, not divided.
+        Each share's summed loss, in nats, not divided.
     """
-    hidden_LD = answer_states(tuned, packed)
+    counts = torch.tensor([share.examples for share in shares])
+    assert int(counts.sum()) == len(packed.lengths), "the shares must cover the batch"
+    share_of_example = torch.arange(len(shares)).repeat_interleave(counts)
+    device = packed.owners_L.device
+    owners_L = share_of_example.to(device)[packed.owners_L]
+    weights_L = torch.tensor([1 / share.divisor for share in shares], device=device)[owners_L]
+    with _routed(tuned, packed, shares):
+        hidden_LD = answer_states(tuned, packed)
     leaf_LD = hidden_LD.detach().requires_grad_()
-    total = torch.zeros((), device=leaf_LD.device, dtype=torch.float32)
+    sums = torch.zeros(len(shares), device=device, dtype=torch.float64)
     for start in range(0, packed.targets, CHUNK):
-        loss = functional.cross_entropy(
-            _logits(tuned.model, leaf_LD[start : start + CHUNK]),
-            packed.targets_L[start : start + CHUNK],
-            reduction="sum",
+        chunk = slice(start, start + CHUNK)
+        losses = functional.cross_entropy(
+            _logits(tuned.model, leaf_LD[chunk]), packed.targets_L[chunk], reduction="none"
         )
-        (loss / divisor).backward()
-        total += loss.detach()
+        losses.backward(weights_L[chunk])
+        sums.index_add_(0, owners_L[chunk], losses.detach().double())
     assert leaf_LD.grad is not None
     hidden_LD.backward(leaf_LD.grad)
-    return float(total)
+    return sums.tolist()
+
+
+def backward_loss(
+    tuned: Tuned, packed: Packed, *, divisor: int, seeds: tuple[int, ...] = ()
+) -> float:
+    """`backward_losses` of a batch that is all one run's."""
+    share = Share(adapter=tuned.adapter, examples=len(packed.lengths), divisor=divisor, seeds=seeds)
+    return backward_losses(tuned, packed, [share])[0]
+
+
+def _routed(
+    tuned: Tuned, packed: Packed, shares: Sequence[Share]
+) -> contextlib.AbstractContextManager[None]:
+    if tuned.routing is None or not tuned.base.packed:
+        return contextlib.nullcontext()
+    spans: list[Span] = []
+    start = 0
+    for share in shares:
+        lengths = packed.lengths[start : start + share.examples]
+        spans.append(Span(adapter=share.adapter, lengths=lengths, seeds=share.seeds))
+        start += share.examples
+    return tuned.routing.over(spans)
 
 
 @torch.no_grad()

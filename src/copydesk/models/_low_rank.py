@@ -16,7 +16,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from copydesk.errors import InvalidInput
 from copydesk.models._load import Base
-from copydesk.models._lora import use_lean_lora
+from copydesk.models._lora import Routing, use_lean_lora
 from copydesk.models._method_settings import DoraSettings, LoraSettings, LowRankSettings
 from copydesk.models._quiet import peft_notices
 from copydesk.models._tuned import Tuned, seeded
@@ -33,6 +33,32 @@ def prepare_low_rank(method: str, base: Base, settings: LowRankSettings, seed: i
     Raises:
         InvalidInput: `target_modules` names layers that the base lacks.
     """
+    routing = Routing()
+    wrapper = add_low_rank(base, None, "default", settings, seed)
+    use_lean_lora(wrapper, routing)
+    parameters = {name: p for name, p in wrapper.named_parameters() if p.requires_grad}
+    pissa = isinstance(settings, LoraSettings) and settings.init_lora_weights == "pissa"
+    return Tuned(
+        method=method,
+        base=base,
+        model=wrapper.get_base_model(),  # pyright: ignore[reportArgumentType]
+        parameters=parameters,
+        peft=wrapper,
+        rate_factors=rate_factors(parameters, settings.loraplus_lr_ratio),
+        initial={name: p.detach().clone() for name, p in parameters.items()} if pissa else {},
+        routing=routing,
+    )
+
+
+def add_low_rank(
+    base: Base, wrapper: PeftModel | None, name: str, settings: LowRankSettings, seed: int
+) -> PeftModel:
+    """Add an adapter by PEFT, to the base or to a wrapper that has others; its first weights follow
+    from the seed alone.
+
+    Raises:
+        InvalidInput: as `prepare_low_rank`.
+    """
     targets = settings.target_modules
     pissa = isinstance(settings, LoraSettings) and settings.init_lora_weights == "pissa"
     config = LoraConfig(
@@ -48,37 +74,29 @@ def prepare_low_rank(method: str, base: Base, settings: LowRankSettings, seed: i
     )
     try:
         with seeded(seed), peft_notices():
-            wrapper = get_peft_model(base.model, config)
+            if wrapper is None:
+                made: Any = get_peft_model(base.model, config, adapter_name=name)
+            else:
+                made = wrapper
+                made.add_adapter(name, config)
     except ValueError as error:
         raise InvalidInput(
             f"LoRA cannot be put on {base.info.name}: {str(error).splitlines()[0]}",
             where=f"target_modules={settings.target_modules}",
             todo="Use all-linear, or names of the base's linear layers such as q_proj,v_proj.",
         ) from error
-    assert isinstance(wrapper, PeftModel)
+    assert isinstance(made, PeftModel)
     # PEFT wrote the path of this machine; a name means something elsewhere too.
-    kept: Any = wrapper.peft_config["default"]
+    kept: Any = made.peft_config[name]
     kept.base_model_name_or_path = base.info.name
     kept.target_modules = sorted(kept.target_modules)  # a set: its order differs between processes
-    use_lean_lora(wrapper)
-    parameters = {
-        name: parameter for name, parameter in wrapper.named_parameters() if parameter.requires_grad
-    }
-    return Tuned(
-        method=method,
-        base=base,
-        model=wrapper.get_base_model(),  # pyright: ignore[reportArgumentType]
-        parameters=parameters,
-        peft=wrapper,
-        rate_factors=_rate_factors(parameters, settings.loraplus_lr_ratio),
-        initial={name: p.detach().clone() for name, p in parameters.items()} if pissa else {},
-    )
+    return made
 
 
 def save_low_rank(tuned: Tuned, folder: Path) -> None:
     """Write a PEFT folder that loads on the untouched base."""
     assert tuned.peft is not None
-    config: Any = tuned.peft.peft_config["default"]
+    config: Any = tuned.peft.peft_config[tuned.adapter]
     changed: dict[str, Any] = {}
     state: dict[str, torch.Tensor] | None = None
     if tuned.initial:
@@ -94,22 +112,35 @@ def save_low_rank(tuned: Tuned, folder: Path) -> None:
     try:
         for key, value in changed.items():
             setattr(config, key, value)
-        save_peft(tuned.peft, folder, state)
+        save_peft(tuned.peft, folder, state, adapter=tuned.adapter)
     finally:
         for key, value in before.items():
             setattr(config, key, value)
 
 
-def save_peft(wrapper: PeftModel, folder: Path, state: Mapping[str, Any] | None = None) -> None:
+def save_peft(
+    wrapper: PeftModel,
+    folder: Path,
+    state: Mapping[str, Any] | None = None,
+    *,
+    adapter: str = "default",
+) -> None:
     """Write PEFT's two files, from other weights than the model's own where `state` is given."""
     options: Any = {} if state is None else {"state_dict": state}
     with storage_errors(folder):
         # Embeddings are never trained by these methods; asking PEFT to look would ask a hub.
-        wrapper.save_pretrained(str(folder), save_embedding_layers=False, **options)
+        wrapper.save_pretrained(
+            str(folder), save_embedding_layers=False, selected_adapters=[adapter], **options
+        )
         (folder / "README.md").unlink(missing_ok=True)
+        if adapter != "default":  # PEFT gives it a folder of its own
+            for file in (folder / adapter).iterdir():
+                file.rename(folder / file.name)
+            (folder / adapter).rmdir()
 
 
-def _rate_factors(names: Mapping[str, Any], ratio: float | None) -> dict[str, float]:
+def rate_factors(names: Mapping[str, Any], ratio: float | None) -> dict[str, float]:
+    """LoRA+: B's learning rate as a multiple of A's."""
     if ratio is None:
         return {}
     return {name: ratio for name in names if "lora_B" in name}

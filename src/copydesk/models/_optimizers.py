@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-
-from copydesk.errors import InvalidInput
+from bitsandbytes.functional import optimizer_update_8bit_blockwise
+from bitsandbytes.optim.adamw import AdamW
 
 BLOCK = 256
 SMALLEST = 4096
@@ -26,19 +26,7 @@ _CODE_BYTES = 2 * 256 * 4
 def eight_bit_adamw(
     groups: Iterable[Mapping[str, Any]], *, learning_rate: float, paged: bool
 ) -> torch.optim.Optimizer:
-    """AdamW over parameter groups, as `torch.optim.AdamW` takes them.
-
-    Raises:
-        InvalidInput: bitsandbytes is not installed.
-    """
-    try:
-        from bitsandbytes.optim.adamw import AdamW
-    except ImportError as error:
-        raise InvalidInput(
-            "8-bit optimisers need bitsandbytes, which is not installed",
-            where="optimizer",
-            todo='Install it: pip install "copydesk[bitsandbytes]"',
-        ) from error
+    """AdamW over parameter groups, as `torch.optim.AdamW` takes them."""
     made: Any = AdamW(
         [dict(group) for group in groups],
         lr=learning_rate,
@@ -52,8 +40,6 @@ def eight_bit_adamw(
 
 def _sliced(optimizer: Any) -> Callable[[Any, torch.nn.Parameter, int, int], None]:
     """bitsandbytes' `update_step`, a slice at a time for a large tensor on a CPU."""
-    from bitsandbytes.functional import optimizer_update_8bit_blockwise
-
     whole = optimizer.update_step
 
     def update(group: Any, parameter: torch.nn.Parameter, number: int, place: int) -> None:

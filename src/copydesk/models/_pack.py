@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from copydesk.models._encode import Encoded
+from copydesk.models._encoded import Encoded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,8 @@ def pack(examples: Sequence[Encoded]) -> Packed:
     start = 0
     for number, example in enumerate(examples):
         end = start + len(example.ids)
-        positions.extend(range(start + example.prompt_length - 1, end - 1))
+        for first, last in example.spans:
+            positions.extend(range(start + first - 1, start + last - 1))
         owners.extend([number] * example.answer_length)
         start = end
     input_ids_T = torch.tensor([token for example in examples for token in example.ids])

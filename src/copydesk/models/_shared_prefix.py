@@ -7,7 +7,7 @@ cache would; the losses are the same but for rounding.
 
 from collections.abc import Sequence
 
-from copydesk.models._encode import Encoded
+from copydesk.models._encoded import Encoded
 
 _WORTH = 0.25
 """Share of all tokens that must be saved; below it the prefix's own pass and mask cost more."""

@@ -38,13 +38,14 @@ def answer_states(
         if prefix is None and tuned.virtual is not None:
             prefix = _layers(tuned.virtual.cache())
         start = prefix[0][0].shape[2] if prefix else 0
-        hidden_TD = trunk(
-            input_ids=packed.input_ids_T[None],
-            position_ids=packed.position_ids_T[None] + start,
-            use_cache=False,
-            segment_lengths=packed.lengths,
-            segment_prefix=prefix,
-        ).last_hidden_state[0]
+        with tuned.routed(packed.lengths):
+            hidden_TD = trunk(
+                input_ids=packed.input_ids_T[None],
+                position_ids=packed.position_ids_T[None] + start,
+                use_cache=False,
+                segment_lengths=packed.lengths,
+                segment_prefix=prefix,
+            ).last_hidden_state[0]
     return hidden_TD[packed.loss_positions_L]
 
 
@@ -67,14 +68,15 @@ def prefix_states(tuned: Tuned, ids: Sequence[int]) -> SegmentPrefix:
         before = _layers(tuned.virtual.cache())
     start = before[0][0].shape[2] if before else 0
     cache = DynamicCache()
-    trunk(
-        **inputs,
-        position_ids=torch.arange(start, start + length, device=tuned.model.device)[None],
-        past_key_values=cache,
-        use_cache=True,
-        segment_lengths=(length,),
-        segment_prefix=before,
-    )
+    with tuned.routed((length,)):
+        trunk(
+            **inputs,
+            position_ids=torch.arange(start, start + length, device=tuned.model.device)[None],
+            past_key_values=cache,
+            use_cache=True,
+            segment_lengths=(length,),
+            segment_prefix=before,
+        )
     found = _layers(cache)
     if before is None:
         return found

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from copydesk.models._load import Base
+from copydesk.models._lora import Routing, Span
 from copydesk.models._quiet import peft_notices
 
 
@@ -49,6 +51,10 @@ class Tuned:
     """PiSSA's first A and B, by parameter: what the base lacks while it is trained."""
     bottleneck: Any = None
     """The `BottleneckConfig` of a bottleneck adapter."""
+    routing: Routing | None = None
+    """Of LoRA's lean layers, which may hold the adapters of others too."""
+    adapter: str = "default"
+    """The adapter's name in `peft`."""
 
     @property
     def trainable_parameters(self) -> int:
@@ -62,6 +68,12 @@ class Tuned:
             return 0
         config: Any = self.virtual.wrapper.active_peft_config
         return int(config.num_virtual_tokens)
+
+    def routed(self, lengths: tuple[int, ...]) -> AbstractContextManager[None]:
+        """Let rows of these lengths run through this adapter, where nothing else is said."""
+        if self.routing is None or self.routing.spans:
+            return contextlib.nullcontext()
+        return self.routing.over([Span(adapter=self.adapter, lengths=lengths, seeds=())])
 
     def generate(self, *args: Any, **options: Any) -> torch.Tensor:
         """What transformers' `generate` gives, behind the method's virtual tokens if it has any."""

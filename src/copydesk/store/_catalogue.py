@@ -180,48 +180,70 @@ class Catalogue:
         """Number a finished artifact, move it to its place and list it.
 
         The folder moves to `artifacts/KIND/CLIENT/NUMBER` before its row is written, so a row
-        never points at something that is not whole.
+        never points at something that is not whole. Where the row cannot be written the folder
+        moves back.
 
         Raises:
             UnknownName: no such client; the artifact stays where it is.
         """
-        with self._writing():
-            self.client(client)
-            shelf = self.root / "artifacts" / kind / client
-            row = self._db.execute(
-                "SELECT coalesce(max(number), 0) FROM artifacts WHERE kind = ? AND client = ?",
-                (kind, client),
-            ).fetchone()
-            number = int(row[0]) + 1
-            while (
-                shelf / str(number)
-            ).exists():  # moved there by a process that died before commit
-                number += 1
-            target = shelf / str(number)
-            with storage_errors(target):
-                shelf.mkdir(parents=True, exist_ok=True)
-                shutil.move(artifact.path, target)
-            artifact.path = target
-            entry = Entry(
-                kind=kind,
-                client=client,
-                number=number,
-                path=target,
-                digest=artifact.digest,
-                created=_now(),
-            )
-            self._db.execute(
-                "INSERT INTO artifacts VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    kind,
-                    client,
-                    number,
-                    target.relative_to(self.root).as_posix(),
-                    entry.digest,
-                    entry.created,
-                ),
-            )
+        origin = artifact.path
+        try:
+            with self._writing():
+                self.client(client)
+                target = self._free_place(kind, client)
+                with storage_errors(target):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.move(origin, target)
+                artifact.path = target
+                entry = Entry(
+                    kind=kind,
+                    client=client,
+                    number=int(target.name),
+                    path=target,
+                    digest=artifact.digest,
+                    created=_now(),
+                )
+                self._insert(entry)
+        except BaseException:
+            if artifact.path != origin and not self._is_listed(artifact.path):
+                shutil.move(artifact.path, origin)
+                artifact.path = origin
+            raise
         return entry
+
+    def _free_place(self, kind: str, client: str) -> Path:
+        shelf = self.root / "artifacts" / kind / client
+        row = self._db.execute(
+            "SELECT coalesce(max(number), 0) FROM artifacts WHERE kind = ? AND client = ?",
+            (kind, client),
+        ).fetchone()
+        number = int(row[0]) + 1
+        while (shelf / str(number)).exists():  # moved there by a process that died before commit
+            number += 1
+        return shelf / str(number)
+
+    def _insert(self, entry: Entry) -> None:
+        self._db.execute(
+            "INSERT INTO artifacts VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                entry.kind,
+                entry.client,
+                entry.number,
+                entry.path.relative_to(self.root).as_posix(),
+                entry.digest,
+                entry.created,
+            ),
+        )
+
+    def _is_listed(self, path: Path) -> bool:
+        """Whether a row names `path`; an interrupt may have come after the row was committed."""
+        try:
+            found = self._db.execute(
+                "SELECT 1 FROM artifacts WHERE path = ?", (path.relative_to(self.root).as_posix(),)
+            ).fetchone()
+        except sqlite3.Error:
+            return True  # not known: a folder that no row names does no harm, a missing one does
+        return found is not None
 
     def entries(self, kind: str, client: str) -> tuple[Entry, ...]:
         """A client's artifacts of one kind, oldest first."""
@@ -309,6 +331,12 @@ def _explained(error: sqlite3.DatabaseError, file: Path) -> CopydeskError:
             "The disk is full; nothing was changed",
             where=where,
             todo="Free some space and run the same command again.",
+        )
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_WRITE:
+        return NoRoom(
+            f"The catalogue could not be written ({error}); nothing was changed",
+            where=where,
+            todo="Check the disk and the limits on file sizes, then run the same command again.",
         )
     if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return NoRoom(

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from copydesk.errors import CopydeskError, Damaged, InvalidInput, NoRoom
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""No room: on the disk, in the user's quota, or under the largest file size that is allowed."""
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_PATH = {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 

@@ -12,8 +12,15 @@ from copydesk.store._files import storage_errors
 
 
 @contextlib.contextmanager
-def held(folder: Path, name: str, *, doing: str) -> Generator[None]:
+def held(folder: Path, name: str, *, doing: str, forget: bool = False) -> Generator[None]:
     """Hold the lock `name` of a workspace for the length of the block.
+
+    Args:
+        folder: where locks lie.
+        name: what is locked.
+        doing: what for, as the other process is told.
+        forget: remove the lock's file at the end, for a name that is no more, unless the block
+            raises.
 
     Raises:
         InUse: another process holds it; the message says which and what it does.
@@ -34,6 +41,18 @@ def held(folder: Path, name: str, *, doing: str) -> Generator[None]:
         with storage_errors(note):
             note.write_text(f"process {os.getpid()}, which {doing}", encoding="utf-8")
         yield
+        if forget:
+            _forget(folder / f"{name}.lock")
     finally:
         note.unlink(missing_ok=True)
         lock.release()
+
+
+def _forget(file: Path) -> None:
+    """Remove the file of a lock that is held.
+
+    Whoever opened it before sees that it has no name any more and makes a new one (filelock looks
+    at its link count). Where an open file cannot be removed (Windows) it stays.
+    """
+    with contextlib.suppress(PermissionError):
+        file.unlink(missing_ok=True)

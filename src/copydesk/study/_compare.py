@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import itertools
 import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +13,16 @@ from typing import Any
 
 import torch
 
-from copydesk.corpus import brief_text
-from copydesk.errors import CopydeskError, Diverged, OutOfMemory
+from copydesk.errors import CopydeskError, Diverged, NotEnoughText, OutOfMemory
 from copydesk.evaluate import gain_share, general_chats, mean_loss, mean_loss_interval, score
 from copydesk.models import (
     ATTENTION,
     Encoded,
+    EncodedCache,
     ExampleLoss,
     Tuned,
     encode_example,
+    encode_examples,
     find_method,
     free_memory,
     load_adapter,
@@ -32,16 +34,15 @@ from copydesk.records import (
     Example,
     Listener,
     LossPoint,
-    Message,
     MethodRow,
     Progress,
     StyleGuide,
     ignore_progress,
 )
 from copydesk.store import folder_bytes
-from copydesk.study._prompted import prompted_chat
+from copydesk.study._prompted import prompted_examples
 from copydesk.study._verdict import verdict
-from copydesk.train import Recipe, tune
+from copydesk.train import Recipe, RunSettings, tune
 
 _OTHERS = 12
 """Other clients' held-out pages that are scored, spread evenly over the clients."""
@@ -71,6 +72,8 @@ class Question:
     """Run digest -> adapter, where one is there already."""
     hourly_usd: float | None = None
     """What an hour of this machine costs, when the user has said."""
+    cache: EncodedCache | None = None
+    """Where the client's encoded examples are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,7 @@ def compare(
     first = question.recipes[0]
     task = f"compare {question.client}"
     tuned = _untuned(first, device)
-    probe = _encode(question, tuned, first.run.max_length)
+    probe = _encode(question, tuned, first.run)
     listener(Progress(task=f"{task}: untuned base", done=0, total=2, unit="baselines"))
     base_scores = _score_rest(tuned, probe, score(tuned, probe.heldout))
     listener(Progress(task=f"{task}: prompted base", done=1, total=2, unit="baselines"))
@@ -301,43 +304,51 @@ def _with_shares(
     return tuple(finished)
 
 
-def _encode(question: Question, tuned: Tuned, max_length: int) -> _Probe:
+def _encode(question: Question, tuned: Tuned, run: RunSettings) -> _Probe:
+    """Everything that is trained and scored on.
+
+    Raises:
+        NotEnoughText: the limit on lengths leaves nothing to train on, or nothing to score.
+    """
     tokenizer = tuned.base.tokenizer
-
-    def plain(examples: Sequence[Example]) -> tuple[Encoded, ...]:
-        return tuple(
-            encode_example(
-                tokenizer,
-                example.id,
-                [Message(role="user", content=brief_text(example.brief))],
-                example.text,
-                max_length=max_length,
-            )
-            for example in examples
+    train = encode_examples(
+        tokenizer,
+        question.train,
+        max_length=run.max_length,
+        overlong=run.overlong,
+        cache=question.cache,
+    ).examples
+    heldout = encode_examples(
+        tokenizer, question.heldout, max_length=run.max_length, cache=question.cache
+    ).examples
+    if not train or not heldout:
+        raise NotEnoughText(
+            f"No example of {question.client} to {'score' if train else 'train on'} fits into "
+            f"max_length={run.max_length}",
+            todo="Raise it, or use overlong=cut.",
         )
-
-    heldout = plain(question.heldout)
+    others = encode_examples(tokenizer, _spread(question.others), max_length=run.max_length)
+    by_id = {example.id: example for example in question.heldout}
     return _Probe(
-        train=plain(question.train),
+        train=train,
         heldout=heldout,
         prompted=tuple(
-            _prompted(question, example, reference, tokenizer)
-            for example, reference in zip(question.heldout, heldout, strict=True)
+            encoded
+            for name, references in itertools.groupby(heldout, key=lambda one: one.id)
+            for encoded in prompted_examples(
+                by_id[name],
+                list(references),
+                guide=question.guide,
+                examples=question.train,
+                tokenizer=tokenizer,
+            )
         ),
         general=tuple(
-            encode_example(tokenizer, name, chat, answer, max_length=max_length)
+            encode_example(tokenizer, name, chat, answer, max_length=run.max_length)
             for name, chat, answer in general_chats()
         ),
-        others=plain(_spread(question.others)),
+        others=others.examples,
     )
-
-
-def _prompted(question: Question, example: Example, reference: Encoded, tokenizer: Any) -> Encoded:
-    """The same answer tokens as `reference` after the prompted chat, so that losses compare."""
-    chat = prompted_chat(example.brief, question.guide, question.train, tokenizer)
-    whole = encode_example(tokenizer, example.id, chat, example.text, max_length=2**17)
-    end = whole.prompt_length + reference.answer_length
-    return Encoded(id=example.id, ids=whole.ids[:end], prompt_length=whole.prompt_length)
 
 
 def _spread(others: Mapping[str, tuple[Example, ...]]) -> list[Example]:

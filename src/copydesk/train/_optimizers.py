@@ -58,8 +58,7 @@ def make_optimizer(
     holds its `rate_factor`; `set_rate` applies it.
 
     Raises:
-        InvalidInput: the optimiser cannot work with these weights on this device, or its package is
-            missing.
+        InvalidInput: the optimiser cannot work with these weights on this device.
     """
     formats = {parameter.dtype for parameter in tuned.parameters.values()}
     for trained in formats:

@@ -28,7 +28,10 @@ class RunSettings:
     batch_tokens: int = Field(default=1024, ge=16, le=2**20)
     """Tokens of one optimiser step, prompt and answer; at least one example."""
     max_length: int = Field(default=1024, ge=16, le=2**17)
-    """Longest example; longer answers lose their end."""
+    """Longest example."""
+    overlong: Literal["cut", "split", "drop"] = "cut"
+    """What becomes of longer ones: they lose their end, become several with the same prompt, or are
+    left out. Held-out examples are always cut, so that settings compare."""
     optimizer: OptimizerName = "adamw"
     lr_scheduler: SchedulerName = "cosine"
     """How the rate falls after the warm-up: to a tenth, or not at all."""
