@@ -10,7 +10,7 @@
 Every command of the command line is a method of `Workspace` and does nothing else.
 """
 
-from copydesk.desk import Workspace, init
+from copydesk.desk import Workspace, init, read_recipe
 from copydesk.desk import open_workspace as open  # noqa: A004 - read as copydesk.open
 from copydesk.records import Brief, Comparison, Draft, Finding, Sampling, StyleGuide
 
@@ -24,4 +24,5 @@ __all__ = [
     "Workspace",
     "init",
     "open",
+    "read_recipe",
 ]

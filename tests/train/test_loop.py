@@ -5,89 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from training import CPU, examples_for, prepared, run_loop, weights
 
 from copydesk.errors import Diverged, InvalidInput, UnknownName
-from copydesk.models import (
-    ATTENTION,
-    BaseStore,
-    Encoded,
-    Tuned,
-    encode_example,
-    find_method,
-    load_base,
-)
-from copydesk.records import Message, Progress
-from copydesk.train import PeakMemory, RunSettings, TrainResult, make_settings, train
+from copydesk.models import Encoded
+from copydesk.train import PeakMemory, make_settings, train
 from copydesk.train._plan import plan_steps, rate_at
-
-CPU = torch.device("cpu")
-
-
-def prepared(folder: Path, method: str, **overrides: object) -> tuple[Tuned, RunSettings]:
-    run, own = make_settings(method, overrides)
-    info = BaseStore(folder / "cache").find(str(folder))
-    base = load_base(info, device=CPU, dtype=torch.float32, attention=ATTENTION)
-    return find_method(method).prepare(base, own, run.seed), run
-
-
-def examples_for(tuned: Tuned, count: int = 12, first: int = 0) -> list[Encoded]:
-    return [
-        encode_example(
-            tuned.base.tokenizer,
-            str(number),
-            [Message(role="user", content=f"Number {number}")],
-            f"The number is {number}, and it is fine. " * (1 + number % 4),
-            max_length=300,
-        )
-        for number in range(first, first + count)
-    ]
-
-
-def run_loop(
-    tuned: Tuned, run: RunSettings, folder: Path, stop_at: int | None = None, seconds: float = 0.0
-) -> TrainResult:
-    seen: list[Progress] = []
-    return train(
-        tuned,
-        examples_for(tuned),
-        examples_for(tuned, 3, first=50),
-        run=run,
-        run_digest="run",
-        folder=folder,
-        task="test",
-        checkpoint_seconds=seconds,
-        listener=seen.append,
-        should_stop=lambda: stop_at is not None and seen[-1].done >= stop_at,
-    )
-
-
-def weights(tuned: Tuned) -> dict[str, torch.Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in tuned.parameters.items()}
-
-
-def test_ten_steps_of_full_training_equal_a_plain_loop(tiny_base: Path, tmp_path: Path) -> None:
-    tuned, run = prepared(tiny_base, "full", max_steps=10, batch_tokens=200, learning_rate=1e-3)
-    steps = plan_steps(examples_for(tuned), run)
-    result = run_loop(tuned, run, tmp_path)
-    model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
-    for number, batch in enumerate(steps):
-        targets = sum(example.answer_length for example in batch)
-        total = torch.zeros(())
-        for example in batch:
-            ids = torch.tensor([example.ids])
-            labels = ids.clone()
-            labels[:, : example.prompt_length] = -100
-            total = total + model(input_ids=ids, labels=labels).loss * example.answer_length
-        loss = total / targets
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.param_groups[0]["lr"] = rate_at(number, 10, 1e-3)
-        optimizer.step()
-        optimizer.zero_grad()
-        assert result.curve[number + 1].train_loss == pytest.approx(loss.item(), abs=1e-4)
-    assert result.curve[10].train_loss < result.curve[1].train_loss
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -199,11 +122,12 @@ def test_each_epoch_sees_every_example_once() -> None:
 
 
 def test_the_rate_rises_then_falls() -> None:
-    rates = [rate_at(step, 100, 1.0) for step in range(100)]
+    run, _ = make_settings("lora", {"learning_rate": 1.0})
+    rates = [rate_at(step, 100, run) for step in range(100)]
     assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert max(rates) == 1.0 and rates[-1] == pytest.approx(0.1, abs=0.01)
-    assert rate_at(0, 1, 1.0) == 1.0
+    assert rate_at(0, 1, run) == 1.0
 
 
 def test_metrics_are_lines_of_json(tiny_base: Path, tmp_path: Path) -> None:

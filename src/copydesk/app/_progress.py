@@ -13,13 +13,12 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.progress import (
     Progress as Bars,
 )
 
-from copydesk.app._output import duration, err
+from copydesk.app._output import duration, err, size
 from copydesk.records import Progress
 
 _LINE_SECONDS = 15.0
@@ -35,8 +34,7 @@ class ProgressView:
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=err,
             disable=not err.is_terminal,
         )
@@ -62,13 +60,14 @@ class ProgressView:
     def _draw(self, event: Progress) -> None:
         if event.task not in self._tasks:
             self._tasks[event.task] = self._bars.add_task(
-                event.task, total=event.total, figures=_figures(event)
+                event.task, total=event.total, figures="", left=""
             )
         self._bars.update(
             self._tasks[event.task],
             completed=event.done,
             total=event.total,
             figures=_figures(event),
+            left=self._left(event),
         )
 
     def _print(self, event: Progress) -> None:
@@ -76,15 +75,25 @@ class ProgressView:
         if event.done < event.total and now - self._last_line < _LINE_SECONDS:
             return
         self._last_line = now
-        start, first = self._started[event.task]
-        worked = event.done - first
-        left = (now - start) / worked * (event.total - event.done) if worked > 0 else None
-        tail = f", {duration(left)} left" if left and event.done < event.total else ""
+        parts = [f"{event.done}/{event.total} {event.unit}", _figures(event), self._left(event)]
         err.print(
-            f"{event.task}: {event.done}/{event.total} {event.unit} {_figures(event)}{tail}",
+            f"{event.task}: {', '.join(part for part in parts if part)}",
             markup=False,
             soft_wrap=True,
         )
+
+    def _left(self, event: Progress) -> str:
+        """Time left: as the work itself reckons, else by the pace since its first event."""
+        if event.done >= event.total:
+            return ""
+        left = event.values.get("seconds_left")
+        if left is None:
+            start, first = self._started[event.task]
+            if event.done == first:
+                return ""
+            pace = (time.monotonic() - start) / (event.done - first)
+            left = pace * (event.total - event.done)
+        return f"{duration(left)} left"
 
 
 def _figures(event: Progress) -> str:
@@ -93,6 +102,8 @@ def _figures(event: Progress) -> str:
         parts.append(f"loss {event.values['loss']:.3f}")
     if "tokens_per_second" in event.values:
         parts.append(f"{event.values['tokens_per_second']:.0f} tokens/s")
+    if "memory_bytes" in event.values:
+        parts.append(size(round(event.values["memory_bytes"])))
     return ", ".join(parts)
 
 

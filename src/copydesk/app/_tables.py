@@ -59,6 +59,11 @@ def show_training(result: Training) -> None:
     for item in result.versions:
         if item.resumed_at:
             out.print(f"{item.version} went on from the checkpoint at step {item.resumed_at}.")
+        if item.kept_step != item.steps:
+            out.print(
+                f"{item.version} has the weights of step {item.kept_step}, where the held-out loss "
+                f"was lowest; training ended at step {item.steps}."
+            )
         fates = {
             "lost their end": item.cut_examples,
             "were split": item.split_examples,

@@ -193,6 +193,10 @@ def curate(
 def train(
     clients: Annotated[list[str], typer.Argument(metavar="CLIENT...")],
     method: Annotated[str, typer.Option(help="auto, lora or full.")] = "auto",
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="TOML with method and settings; --set overrides it.", metavar="FILE"),
+    ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
     workspace: InWorkspace = None,
@@ -204,7 +208,8 @@ def train(
     from copydesk.app._tables import show_training
 
     stop = StopRequest()
-    chosen = _pairs(settings or [], "--set")
+    chosen = desk.read_recipe(recipe) if recipe else {}
+    chosen |= _pairs(settings or [], "--set")
     with (
         desk.open_workspace(workspace) as opened,
         stop.listening(),

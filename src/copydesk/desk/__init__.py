@@ -6,6 +6,7 @@ how anything is shown. Importing it does not import torch; verbs that need it do
 
 from copydesk.desk._bases import list_bases, pull_base
 from copydesk.desk._config import Config
+from copydesk.desk._recipes import read_recipe
 from copydesk.desk._results import (
     Checked,
     ClientInfo,
@@ -31,4 +32,5 @@ __all__ = [
     "list_bases",
     "open_workspace",
     "pull_base",
+    "read_recipe",
 ]

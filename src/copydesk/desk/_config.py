@@ -20,6 +20,7 @@ heldout_share = 0.2       # of a client's pages, kept back to measure on
 split = "time"            # newest pages are held out; or "seed": drawn by `seed`
 seed = 0
 checkpoint_seconds = 60   # at most this much training is lost to a crash
+# metrics = ["tensorboard"] # also send figures of training to: tensorboard, mlflow, trackio
 # hourly_usd = 0.50       # what an hour of this machine costs, for the comparison's cost column
 
 # Settings of a method, for all clients; `--set` overrides them.
@@ -38,6 +39,7 @@ class Config(BaseModel):
     split: Literal["time", "seed"] = "time"
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     checkpoint_seconds: float = Field(default=60, ge=0)
+    metrics: tuple[Literal["tensorboard", "mlflow", "trackio"], ...] = ()
     hourly_usd: float | None = Field(default=None, ge=0)
     settings: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict[str, Mapping[str, Any]])
 

@@ -52,6 +52,10 @@ class TrainedVersion:
     peak_memory_bytes: int
     resumed_at: int
     """Step of the checkpoint that the run went on from; 0 when it started afresh."""
+    steps: int
+    """Optimiser steps that were run; fewer than planned where it stopped early."""
+    kept_step: int
+    """The step whose weights the version has: the last, or with early stopping the best."""
     cut_examples: int
     """Training examples that lost their end to `max_length`."""
     split_examples: int

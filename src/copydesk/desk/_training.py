@@ -1,6 +1,5 @@
 """`train`: a version for each client, one after another."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -26,7 +25,16 @@ from copydesk.models import (
 from copydesk.records import Listener
 from copydesk.registry import Version, add_version
 from copydesk.store import Artifact, held
-from copydesk.train import Recipe, Tuning, make_settings, tune
+from copydesk.train import (
+    Recipe,
+    Tuning,
+    check_recipe,
+    check_trackers,
+    clear_run,
+    make_settings,
+    recipe_method,
+    tune,
+)
 
 DEFAULT_METHOD = "lora"
 """What `auto` means: comparisons on small sets find it level with full fine-tuning, cheaper."""
@@ -43,7 +51,8 @@ def train_clients(
 ) -> Training:
     """Train each client; see `Workspace.train`."""
     base = workspace_base(place)
-    chosen = DEFAULT_METHOD if method == "auto" else method
+    named, settings = recipe_method(method, settings)
+    chosen = DEFAULT_METHOD if named == "auto" else named
     tokenizer = load_tokenizer(base)
     recipes = {
         name: make_recipe(place, name, chosen, settings, base, tokenizer) for name in clients
@@ -81,7 +90,8 @@ def make_recipe(
         method,
         {"seed": place.config.seed, **place.config.settings.get(method, {}), **settings},
     )
-    return Recipe(
+    check_trackers(place.config.metrics)
+    recipe = Recipe(
         base=base,
         dataset_digest=dataset.digest,
         template_digest=f"{template_digest(tokenizer)}/brief-{BRIEF_TEMPLATE_VERSION}",
@@ -90,6 +100,7 @@ def make_recipe(
         own=own,
         dtype=chosen.dtype(run.dtype, pick_device()),
     )
+    return check_recipe(recipe, pick_device())
 
 
 def _train_one(
@@ -110,11 +121,12 @@ def _train_one(
         folder=folder,
         task=f"train {client} ({find_method(recipe.method).label})",
         checkpoint_seconds=place.config.checkpoint_seconds,
+        trackers=place.config.metrics,
         listener=listener,
         should_stop=should_stop,
     )
     version = _store(place, client, tuning)
-    shutil.rmtree(folder, ignore_errors=True)
+    clear_run(folder)
     result = tuning.result
     before = result.curve[0].heldout_loss
     assert before is not None
@@ -129,6 +141,8 @@ def _train_one(
         tokens_per_second=result.tokens / result.seconds if result.seconds else 0.0,
         peak_memory_bytes=tuning.peak_memory_bytes,
         resumed_at=result.resumed_at,
+        steps=result.steps,
+        kept_step=result.kept_step,
         cut_examples=examples.cut,
         split_examples=examples.split,
         dropped_examples=examples.dropped,
@@ -184,6 +198,8 @@ def _store(place: Place, client: str, tuning: Tuning) -> Version:
             train_seconds=result.seconds,
             tokens=result.tokens,
             steps=result.steps,
+            kept_step=result.kept_step,
+            stopped_early=result.stopped_early,
             resumed_at=result.resumed_at,
             peak_memory_bytes=tuning.peak_memory_bytes,
             curve=[asdict(point) for point in result.curve],

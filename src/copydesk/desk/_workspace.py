@@ -257,7 +257,8 @@ class Workspace:
         Args:
             clients: names; each has pages.
             method: one of `models.METHODS`, or `auto`: `lora` until comparisons say otherwise.
-            settings: over the workspace's and the method's defaults, e.g. `{"lora_r": 8}`.
+            settings: over the workspace's and the method's defaults, e.g. `{"lora_r": 8}`, or what
+                `copydesk.read_recipe` gives, which names the method too.
             listener: receives progress.
             should_stop: asked after every step; true writes a checkpoint and ends.
 

@@ -10,6 +10,7 @@ tokens, G tokens with virtual ones among them, D hidden width, V vocabulary, H h
 head, R rank, M width of a bottleneck.
 """
 
+from copydesk.models._activations import kept_bytes
 from copydesk.models._adapters import load_adapter, merge, merge_quantised
 from copydesk.models._attention import ATTENTION
 from copydesk.models._bank import Bank, refuse_unbankable
@@ -19,6 +20,7 @@ from copydesk.models._encoded import Encoded, EncodedSet
 from copydesk.models._encoded_cache import EncodedCache
 from copydesk.models._load import Base, free_memory, load_base, pick_device, pick_dtype
 from copydesk.models._loss import (
+    CHUNK,
     ExampleLoss,
     Share,
     answer_losses,
@@ -36,6 +38,7 @@ from copydesk.models._method_settings import (
     QloraSettings,
 )
 from copydesk.models._methods import METHODS, Method, find_method
+from copydesk.models._optimizers import allocate_state, eight_bit_adamw, eight_bit_bytes
 from copydesk.models._overlong import Overlong
 from copydesk.models._pack import Packed, pack, split_by_tokens
 from copydesk.models._quantise import Quantisation
@@ -46,6 +49,7 @@ from copydesk.models._tuned import Tuned, untuned
 
 __all__ = [
     "ATTENTION",
+    "CHUNK",
     "METHODS",
     "Bank",
     "Base",
@@ -69,15 +73,19 @@ __all__ = [
     "Quantisation",
     "Share",
     "Tuned",
+    "allocate_state",
     "answer_losses",
     "backward_loss",
     "backward_losses",
     "default_cache",
+    "eight_bit_adamw",
+    "eight_bit_bytes",
     "encode_chat",
     "encode_example",
     "encode_examples",
     "find_method",
     "free_memory",
+    "kept_bytes",
     "load_adapter",
     "load_base",
     "load_tokenizer",

@@ -1,21 +1,32 @@
 """The one loop: any method's parameters, packed batches, exact resume.
 
-Reads: a model under a method and encoded examples. Writes: checkpoints and a log of metrics into
-the run's folder. Does not know: clients' files, workspaces, HTTP, which method it runs.
+Reads: a model under a method, encoded examples, recipe files. Writes: checkpoints and a log of
+metrics into the run's folder, and to trackers where they are asked for. Does not know: clients'
+files, workspaces, HTTP, which method it runs.
 """
 
+from copydesk.train._checkpoint import clear_run
 from copydesk.train._loop import TrainResult, train
 from copydesk.train._memory import PeakMemory
+from copydesk.train._metrics import MetricSink, TrackerName, check_trackers
+from copydesk.train._recipes import read_recipe, recipe_method
 from copydesk.train._settings import RunSettings, make_settings, settings_record
-from copydesk.train._tune import Recipe, Tuning, tune
+from copydesk.train._tune import Recipe, Tuning, check_recipe, tune
 
 __all__ = [
+    "MetricSink",
     "PeakMemory",
     "Recipe",
     "RunSettings",
+    "TrackerName",
     "TrainResult",
     "Tuning",
+    "check_recipe",
+    "check_trackers",
+    "clear_run",
     "make_settings",
+    "read_recipe",
+    "recipe_method",
     "settings_record",
     "train",
     "tune",

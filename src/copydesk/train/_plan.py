@@ -7,6 +7,13 @@ from collections.abc import Sequence
 from copydesk.models import Encoded, split_by_tokens
 from copydesk.train._settings import RunSettings
 
+FLOOR = 0.1
+"""Share of the peak rate that a falling rate ends at."""
+SCORINGS = 2
+"""Scorings on the way where the settings name no number, evenly spread; the last is the end."""
+EARLY_SCORINGS = 10
+"""The same for a run that may stop early."""
+
 
 def plan_steps(examples: Sequence[Encoded], run: RunSettings) -> list[list[Encoded]]:
     """The examples of every step, in order.
@@ -29,16 +36,31 @@ def plan_steps(examples: Sequence[Encoded], run: RunSettings) -> list[list[Encod
     return steps
 
 
-def rate_at(step: int, total: int, peak: float) -> float:
-    """Learning rate of a step: a tenth of the steps rising, then a cosine down to a tenth.
+def rate_at(step: int, total: int, run: RunSettings) -> float:
+    """Learning rate of a step: rising evenly in the warm-up, then falling to a tenth or constant.
 
     Args:
         step: 0 for the first.
         total: number of steps.
-        peak: the rate the settings name.
+        run: names the peak, the scheduler and the warm-up's share of the steps.
     """
-    rising = max(1, round(total * 0.1))
+    rising = max(1, round(total * run.warmup_ratio)) if run.warmup_ratio else 0
     if step < rising:
-        return peak * (step + 1) / rising
+        return run.learning_rate * (step + 1) / rising
     share = (step - rising) / max(1, total - rising)
-    return peak * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share)))
+    match run.lr_scheduler:
+        case "constant":
+            left = 1.0
+        case "linear":
+            left = 1.0 - share
+        case "cosine":
+            left = 0.5 * (1 + math.cos(math.pi * share))
+    return run.learning_rate * (FLOOR + (1 - FLOOR) * left)
+
+
+def scoring_steps(total: int, run: RunSettings) -> frozenset[int]:
+    """After which steps the held-out pages are scored; the last is always one of them."""
+    if run.eval_steps is not None:
+        return frozenset({*range(run.eval_steps, total + 1, run.eval_steps), total})
+    parts = EARLY_SCORINGS if run.early_stopping_patience is not None else SCORINGS
+    return frozenset(math.ceil(total * part / parts) for part in range(1, parts + 1))

@@ -10,6 +10,9 @@ from pydantic.dataclasses import dataclass as validated
 from copydesk.errors import InvalidInput
 from copydesk.models import MethodSettings, find_method
 
+OptimizerName = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adamw_bf16"]
+SchedulerName = Literal["cosine", "linear", "constant"]
+
 
 @validated(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class RunSettings:
@@ -29,6 +32,19 @@ class RunSettings:
     overlong: Literal["cut", "split", "drop"] = "cut"
     """What becomes of longer ones: they lose their end, become several with the same prompt, or are
     left out. Held-out examples are always cut, so that settings compare."""
+    optimizer: OptimizerName = "adamw"
+    lr_scheduler: SchedulerName = "cosine"
+    """How the rate falls after the warm-up: to a tenth, or not at all."""
+    warmup_ratio: float = Field(default=0.1, ge=0, le=1)
+    """Share of the steps in which the rate rises."""
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    """Of matrices. None by default: runs are short, and decay pulls an adapter towards nothing."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    eval_steps: int | None = Field(default=None, ge=1)
+    """Score the held-out pages every so many steps; unset: half-way and at the end."""
+    early_stopping_patience: int | None = Field(default=None, ge=1)
+    """Stop after so many scorings without a lower held-out loss, and keep the best weights. The
+    held-out loss was then chosen among several, and reads a little too well."""
 
 
 def make_settings(method: str, overrides: Mapping[str, Any]) -> tuple[RunSettings, MethodSettings]:

@@ -19,8 +19,11 @@ from copydesk.models import (
 )
 from copydesk.records import Listener, ignore_progress
 from copydesk.store import json_digest
+from copydesk.train._capacity import memory_errors
 from copydesk.train._loop import TrainResult, train
 from copydesk.train._memory import PeakMemory
+from copydesk.train._metrics import TrackerName
+from copydesk.train._optimizers import check_optimizer
 from copydesk.train._settings import RunSettings, settings_record
 
 
@@ -80,6 +83,18 @@ class Tuning:
         find_method(self.recipe.method).save(self.tuned, folder)
 
 
+def check_recipe(recipe: Recipe, device: torch.device) -> Recipe:
+    """The recipe, when its settings go together on this device; costs nothing.
+
+    Raises:
+        InvalidInput: its optimiser does not go with its weights or the device.
+    """
+    whole = find_method(recipe.method).leaves == "base"
+    trained = recipe.dtype if whole else torch.float32
+    check_optimizer(recipe.run.optimizer, trained, device)
+    return recipe
+
+
 def tune(
     recipe: Recipe,
     examples: Sequence[Encoded],
@@ -90,6 +105,7 @@ def tune(
     task: str,
     loss_before: float | None = None,
     checkpoint_seconds: float = 60.0,
+    trackers: Sequence[TrackerName] = (),
     listener: Listener = ignore_progress,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Tuning:
@@ -97,18 +113,20 @@ def tune(
 
     The peak covers loading, training and scoring, runtime included. Raises as `train` does.
     """
+    check_recipe(recipe, device)
     free_memory()
     memory = PeakMemory(device)
     method = find_method(recipe.method)
     with memory.watching():
-        base = load_base(
-            recipe.base,
-            device=device,
-            dtype=recipe.dtype,
-            attention=ATTENTION,
-            quantisation=method.quantisation(recipe.own),
-        )
-        tuned = method.prepare(base, recipe.own, recipe.run.seed)
+        with memory_errors("Loading", device, "Use a smaller base, or dtype=bfloat16."):
+            base = load_base(
+                recipe.base,
+                device=device,
+                dtype=recipe.dtype,
+                attention=ATTENTION,
+                quantisation=method.quantisation(recipe.own),
+            )
+            tuned = method.prepare(base, recipe.own, recipe.run.seed)
         result = train(
             tuned,
             examples,
@@ -119,6 +137,7 @@ def tune(
             task=task,
             loss_before=loss_before,
             checkpoint_seconds=checkpoint_seconds,
+            trackers=trackers,
             listener=listener,
             should_stop=should_stop,
         )
