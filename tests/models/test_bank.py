@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from copydesk.errors import InvalidInput
+from copydesk.errors import CannotShare
 from copydesk.models import (
     ATTENTION,
     Bank,
@@ -210,7 +210,7 @@ def test_a_members_export_loads_in_peft(tiny_base: Path, tmp_path: Path) -> None
 
 def test_an_initialisation_that_changes_the_base_is_refused(tiny_base: Path) -> None:
     bank = Bank(fresh_base(tiny_base))
-    with pytest.raises(InvalidInput, match="PiSSA"):
+    with pytest.raises(CannotShare, match="PiSSA"):
         bank.add("acme", LoraSettings(init_lora_weights="pissa"), 0)
     assert not bank.members
 
