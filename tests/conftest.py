@@ -1,10 +1,12 @@
 """Fixtures: tiny random bases with a byte-level tokenizer, made here, and the real base."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from training import Children, children
 from transformers import (
     Gemma2Config,
     LlamaConfig,
@@ -73,6 +75,13 @@ def write_tiny_base(folder: Path, family: str = "llama", *, tied: bool = True) -
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama-style base."""
     return write_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def forker() -> Iterator[Children]:
+    """Starts training runs that are killed or squeezed."""
+    with children() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,14 @@
-"""Small runs on tiny bases, for the tests of training; and, as a program, runs that are killed.
+"""Small runs on tiny bases, for the tests of training; and, as a program, runs that go badly.
 
-`python training.py` reads a JSON line a run and forks a child for it, which ends by itself or kills
-itself with SIGKILL at a moment drawn at random: a timer strikes wherever the run then is.
+`python training.py` reads a JSON line a run and forks a child for it. The child kills itself with
+SIGKILL at a moment drawn at random (a timer strikes wherever the run then is), or trains in an
+address space that is too small.
 """
 
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -17,9 +19,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors.torch import save_file
 
+from copydesk.errors import OutOfMemory
 from copydesk.models import (
     ATTENTION,
     BaseStore,
@@ -31,6 +35,7 @@ from copydesk.models import (
 )
 from copydesk.records import Message, Progress
 from copydesk.train import RunSettings, TrainResult, make_settings, train
+from copydesk.train._capacity import measure_need
 
 CPU = torch.device("cpu")
 DROPOUT = 0.2
@@ -104,34 +109,54 @@ def weights(tuned: Tuned) -> dict[str, torch.Tensor]:
     return {name: parameter.detach().clone() for name, parameter in tuned.parameters.items()}
 
 
-def _child(order: dict[str, Any]) -> None:
-    torch.set_num_threads(1)
-    chance = random.Random(order["seed"])
-    kill_at: int | None = order["kill_after_steps"]
+def _killed(
+    base: str, method: str, settings: dict[str, Any], folder: str, kill: int | None, seed: int
+) -> None:
+    """Run to the end, or to a kill shortly after this many steps."""
+    chance = random.Random(seed)
     first: list[int] = []
 
     def listen(event: Progress) -> None:
         first.append(event.done)
-        if kill_at is not None and event.done - first[0] == kill_at:
+        if kill is not None and event.done - first[0] == kill:
             delay = chance.uniform(0, 0.03)
             timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL))
             timer.daemon = True
             timer.start()
 
-    tuned, run = prepared(Path(order["base"]), order["method"], **order["settings"])
-    folder = Path(order["folder"])
-    result = run_loop(tuned, run, folder, listener=listen)
-    save_file(weights(tuned), folder / "final.safetensors")
-    (folder / "result.json").write_text(json.dumps([result.steps, result.kept_step]))
+    tuned, run = prepared(Path(base), method, **settings)
+    result = run_loop(tuned, run, Path(folder), listener=listen)
+    save_file(weights(tuned), Path(folder) / "final.safetensors")
+    (Path(folder) / "result.json").write_text(json.dumps([result.steps, result.kept_step]))
+
+
+def _squeezed(base: str, folder: str, tokens: list[int]) -> None:
+    """Train on examples of 750 tokens with room for so many at once; what came of each, as JSON."""
+    tuned, run = prepared(Path(base), "lora", max_steps=1, batch_tokens=2048)
+    examples = [Encoded(id=str(n), ids=tuple(range(250)) * 3, prompt_length=600) for n in range(2)]
+    need = measure_need(tuned, examples, run)
+    said: dict[int, int | str] = {}
+    for room in tokens:
+        limit = psutil.Process().memory_info().vms + need.at(room)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+        given: dict[str, Any] = {"run": run, "run_digest": "r", "task": "squeezed"}
+        try:
+            result = train(tuned, examples, examples[:1], folder=Path(folder) / str(room), **given)
+            said[room] = result.micro_tokens
+        except OutOfMemory as error:
+            said[room] = str(error)
+    (Path(folder) / "said.json").write_text(json.dumps(said))
 
 
 def _main() -> None:
+    torch.set_num_threads(1)
     for line in sys.stdin:
         process = os.fork()
         if process == 0:
             code = 1
             try:
-                _child(json.loads(line))
+                order = json.loads(line)
+                {"killed": _killed, "squeezed": _squeezed}[order.pop("do")](**order)
                 code = 0
             finally:
                 os._exit(code)
@@ -142,20 +167,28 @@ def _main() -> None:
 
 
 class Children:
-    """Runs training in children of a process that has imported torch once."""
+    """Does things in children of a process that has imported torch once."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self._count = 0
 
-    def run(
+    def kill(
         self, base: Path, method: str, settings: dict[str, Any], folder: Path, kill: int | None
     ) -> str:
         """Run to the end, or to a kill after so many steps: `killed`, or the exit code."""
-        assert self._process.stdin and self._process.stdout
         self._count += 1
-        order = {"base": str(base), "method": method, "settings": settings, "folder": str(folder)}
-        order |= {"kill_after_steps": kill, "seed": self._count}
+        run = {"base": str(base), "method": method, "settings": settings, "folder": str(folder)}
+        return self._do({"do": "killed", "kill": kill, "seed": self._count, **run})
+
+    def squeeze(self, base: Path, folder: Path, tokens: list[int]) -> dict[str, Any]:
+        """What comes of runs with room for so many tokens at once."""
+        order = {"do": "squeezed", "base": str(base), "folder": str(folder), "tokens": tokens}
+        assert self._do(order) == "0"
+        return json.loads((folder / "said.json").read_text())
+
+    def _do(self, order: dict[str, Any]) -> str:
+        assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return self._process.stdout.readline().strip()

@@ -1,16 +1,13 @@
 """What a run needs, against what is measured, and runs in too little memory."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import byte_tokenizer
-from training import CPU, prepared, run_loop
+from training import CPU, Children, prepared, run_loop
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from copydesk.errors import OutOfMemory
@@ -128,35 +125,9 @@ def test_free_memory_is_what_the_system_has() -> None:
     assert 0 < free_bytes(CPU) <= psutil.virtual_memory().total
 
 
-_LIMITED = """
-import json, resource, sys
-from pathlib import Path
-import psutil, torch
-from training import CPU, prepared
-from copydesk.errors import OutOfMemory
-from copydesk.models import Encoded
-from copydesk.train import train
-from copydesk.train._capacity import measure_need
-
-tuned, run = prepared(Path(sys.argv[1]), "lora", max_steps=1, batch_tokens=2048)
-examples = [Encoded(id=str(n), ids=tuple(range(250)) * 3, prompt_length=600) for n in range(2)]
-need = measure_need(tuned, examples, run)
-said = {}
-for tokens in (2000, 900, 300):
-    limit = psutil.Process().memory_info().vms + need.at(tokens)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
-    folder = Path(sys.argv[2]) / str(tokens)
-    try:
-        result = train(tuned, examples, examples[:1], run=run, run_digest="r", folder=folder,
-                       task="t")
-        said[tokens] = result.micro_tokens
-    except OutOfMemory as error:
-        said[tokens] = str(error)
-print(json.dumps(said))
-"""
-
-
-def test_a_run_adapts_to_its_address_space_or_says_what_would_fit(tmp_path: Path) -> None:
+def test_a_run_adapts_to_its_address_space_or_says_what_would_fit(
+    forker: Children, tmp_path: Path
+) -> None:
     """750 tokens an example: a whole micro-batch, one example, and less than one fit in turn."""
     config = LlamaConfig(
         **{
@@ -170,16 +141,7 @@ def test_a_run_adapts_to_its_address_space_or_says_what_would_fit(tmp_path: Path
     base = tmp_path / "base"
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(base)
     byte_tokenizer().save_pretrained(base)
-    done = subprocess.run(
-        [sys.executable, "-c", _LIMITED, str(base), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent.parent,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    said = forker.squeeze(base, tmp_path, [2000, 900, 300])
     assert said["2000"] == MICRO_TOKENS
     assert said["900"] == MICRO_TOKENS // 2
     fits = re.search(r"--set max_length=(\d+)", said["300"])

@@ -1,10 +1,9 @@
 """Checkpoints that are damaged, and disks that are full."""
 
-import json
 import os
+import resource
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from training import prepared, run_loop, weights
 
 from copydesk.errors import Damaged, NoRoom
+from copydesk.records import Progress
 from copydesk.train import clear_run
 
 EARLY = {"eval_steps": 2, "early_stopping_patience": 50}
@@ -133,33 +133,18 @@ def test_a_full_disk_loses_no_earlier_checkpoint(
         assert torch.equal(value, weights(again)[name]), name
 
 
-_LIMITED = """
-import json, resource, signal, sys
-from pathlib import Path
-from training import prepared, run_loop
-from copydesk.errors import NoRoom
-base, folder = map(Path, sys.argv[1:])
-tuned, run = prepared(base, "lora", max_steps=8, batch_tokens=200)
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-def limit(event):
-    if event.done == 3:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
-try:
-    run_loop(tuned, run, folder, listener=limit)
-except NoRoom as error:
-    print(json.dumps([str(error), sorted(p.name for p in folder.glob("*checkpoint*"))]))
-"""
-
-
 def test_a_file_size_limit_loses_no_earlier_checkpoint(tiny_base: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _LIMITED, str(tiny_base), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent.parent,
-    )
-    assert done.returncode == 0, done.stderr
-    said, kept = json.loads(done.stdout)
-    assert "checkpoint-00000003" in said
+    tuned, run = prepared(tiny_base, "lora", max_steps=8, batch_tokens=200)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(event: Progress) -> None:
+        if event.done == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+
+    try:
+        with pytest.raises(NoRoom, match="checkpoint-00000003"):
+            run_loop(tuned, run, tmp_path, listener=limit)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    kept = sorted(path.name for path in tmp_path.glob("*checkpoint*"))
     assert kept == ["checkpoint-00000001", "checkpoint-00000002"]

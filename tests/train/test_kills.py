@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training import Children, children, with_dropout
+from training import Children, with_dropout
 
 from copydesk.models import METHODS
 
@@ -22,27 +22,21 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def forker():
-    with children() as started:
-        yield started
-
-
 def ends_equal(forker: Children, base: Path, tmp_path: Path, name: str, kills: int) -> None:
     method, own = RUNS[name]
-    settings = {"max_steps": 6 * kills, "batch_tokens": 200, "epochs": 100}
+    settings = {"max_steps": 5 * kills + 5, "batch_tokens": 200, "epochs": 100}
     settings |= own | with_dropout(method)
-    assert forker.run(base, method, settings, tmp_path / "whole", None) == "0"
+    assert forker.kill(base, method, settings, tmp_path / "whole", None) == "0"
     chance = random.Random(name)
     struck = 0
     for _ in itertools.count():
         kill = chance.randint(1, 2) if struck < kills else None
-        told = forker.run(base, method, settings, tmp_path / "cut", kill)
+        told = forker.kill(base, method, settings, tmp_path / "cut", kill)
         struck += told == "killed"
         if told != "killed":
             assert told == "0"
             break
-    assert struck >= min(kills, 3)
+    assert struck >= kills
     whole, cut = ((tmp_path / name / "final.safetensors") for name in ("whole", "cut"))
     assert cut.read_bytes() == whole.read_bytes()
     ends = [json.loads((path.parent / "result.json").read_text()) for path in (whole, cut)]
@@ -53,10 +47,10 @@ def ends_equal(forker: Children, base: Path, tmp_path: Path, name: str, kills: i
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_three_kills_change_nothing(
+def test_two_kills_change_nothing(
     forker: Children, tiny_base: Path, tmp_path: Path, name: str
 ) -> None:
-    ends_equal(forker, tiny_base, tmp_path, name, kills=3)
+    ends_equal(forker, tiny_base, tmp_path, name, kills=2)
 
 
 @pytest.mark.slow
