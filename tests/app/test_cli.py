@@ -497,9 +497,16 @@ def test_a_base_that_was_not_pulled(
     assert snapshot(root) == before
 
 
+@pytest.mark.parametrize("words", [("train",), ("train", "acme", "--all")])
+def test_train_wants_clients_or_all(run: Run, words: tuple[str, ...]) -> None:
+    ran = run(*words)
+    assert ran.code == 2
+    assert "use --all" in ran.error_line
+
+
 @pytest.mark.parametrize(
     "words",
-    [("curate",), ("train",), ("nonsense",), ("train", "x", "--nonsense"), ("init", "a", "b")],
+    [("curate",), ("nonsense",), ("train", "x", "--nonsense"), ("init", "a", "b")],
 )
 def test_usage_errors(
     run: Run, words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,10 +11,18 @@ from test_workspace import BRIEF, QUICK, new_workspace
 from transformers import AutoModelForCausalLM
 
 from copydesk import Workspace
-from copydesk.desk._training import encode_documents
+from copydesk.corpus import material_example
 from copydesk.errors import InvalidInput
 from copydesk.evaluate import mean_loss, score
-from copydesk.models import ATTENTION, METHODS, BaseStore, load_base, untuned
+from copydesk.models import (
+    ATTENTION,
+    METHODS,
+    BaseStore,
+    encode_examples,
+    load_base,
+    load_tokenizer,
+    untuned,
+)
 from copydesk.registry import find_version
 
 ADAPTERS = [name for name, method in METHODS.items() if method.leaves == "adapter"]
@@ -66,7 +74,8 @@ def test_a_merged_version_has_the_heldout_loss_that_was_measured(
     version = find_version(workspace.catalogue, ref(method))
     info = BaseStore(tmp_path / "cache").find(str(folder))
     merged = load_base(info, device=torch.device("cpu"), dtype=torch.float32, attention=ATTENTION)
-    heldout = encode_documents(workspace.documents("fernwick")[1], info, 512)
+    examples = [material_example(page) for page in workspace.documents("fernwick")[1]]
+    heldout = encode_examples(load_tokenizer(info), examples, max_length=512).examples
     found = mean_loss(score(untuned(merged), heldout))
     assert found == pytest.approx(version.facts["heldout_loss"], rel=1e-5)
     assert json.loads((folder / "export.json").read_text()) == {

@@ -100,7 +100,8 @@ def test_versions_and_their_facts(trained: Training, workspace: Workspace) -> No
         assert manifest.facts["settings"]["max_steps"] == 2
         dataset = workspace.catalogue.latest("datasets", "fernwick")
         assert dataset is not None and manifest.inputs["dataset"] == dataset.digest
-    assert not list((workspace.root / "runs" / "fernwick").iterdir()), "a finished run is cleared"
+    left = (workspace.root / "runs" / "fernwick").glob("*/*")
+    assert {path.name for path in left} == {"metrics.jsonl"}, "a finished run keeps its figures"
     assert not list((workspace.root / "artifacts" / ".new").iterdir())
 
 

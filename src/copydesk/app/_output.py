@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from copydesk.errors import CopydeskError
+from copydesk.errors import CopydeskError, InvalidInput
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -39,6 +40,19 @@ def size(count: int | None) -> str:
             return f"{value:.0f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
+
+
+def parse_size(text: str) -> int:
+    """Bytes from `8GB`, `500 MB` or `8000000000`; units are powers of ten, KiB to TiB of two.
+
+    Raises:
+        InvalidInput: it is none of these.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE)
+    if not found:
+        raise InvalidInput(f"{text!r} is not a size", todo="Write it as 8GB or 500MB.")
+    number, unit, binary = found.groups()
+    return round(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))
 
 
 def duration(seconds: float | None) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from copydesk import desk
-from copydesk.app._output import emit_json, err, out, show_error, size
+from copydesk.app._output import emit_json, err, out, parse_size, show_error, size
 from copydesk.app._progress import ProgressView, StopRequest
 from copydesk.errors import CopydeskError, InvalidInput, OutOfMemory
 from copydesk.records import Brief
@@ -191,22 +191,39 @@ def curate(
 
 @app.command()
 def train(
-    clients: Annotated[list[str], typer.Argument(metavar="CLIENT...")],
-    method: Annotated[str, typer.Option(help="auto, lora or full.")] = "auto",
+    clients: Annotated[list[str] | None, typer.Argument(metavar="[CLIENT]...")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every client that has pages.")] = False,
+    stale: Annotated[
+        bool,
+        typer.Option(
+            help="Only adapters of an earlier base; replaced all at once when each is better "
+            "than the new base on its held-out pages."
+        ),
+    ] = False,
+    method: Annotated[
+        str, typer.Option(help="auto, full, lora, dora, qlora, prefix, prompt or bottleneck.")
+    ] = "auto",
     recipe: Annotated[
         Path | None,
         typer.Option(help="TOML with method and settings; --set overrides it.", metavar="FILE"),
     ] = None,
     settings: Settings = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="The most to take, e.g. 8GB; clients that do not fit wait."),
+    ] = None,
     as_json: AsJson = False,
     workspace: InWorkspace = None,
 ) -> None:
-    """Train a version for each client. A run that was cut off goes on from its checkpoint.
+    """Train a version for each client, several in one pass. What was cut off goes on.
 
-    Example: copydesk train acme --method lora --set lora_r=16 --set epochs=2
+    Example: copydesk train acme birch --method lora --set lora_r=16 --set epochs=2
     """
     from copydesk.app._tables import show_training
 
+    if bool(clients) == every:
+        wrong = "--all is every client, and some are named" if every else "No client is named"
+        raise InvalidInput(wrong, todo="Name clients, or use --all.")
     stop = StopRequest()
     chosen = desk.read_recipe(recipe) if recipe else {}
     chosen |= _pairs(settings or [], "--set")
@@ -216,7 +233,13 @@ def train(
         ProgressView() as view,
     ):
         result = opened.train(
-            clients, method=method, settings=chosen, listener=view, should_stop=stop
+            None if every else clients,
+            method=method,
+            settings=chosen,
+            stale=stale,
+            memory=parse_size(memory) if memory else None,
+            listener=view,
+            should_stop=stop,
         )
     if as_json:
         emit_json(_fields(result))

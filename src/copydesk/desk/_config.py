@@ -26,6 +26,10 @@ checkpoint_seconds = 60   # at most this much training is lost to a crash
 # Settings of a method, for all clients; `--set` overrides them.
 # [settings.lora]
 # lora_r = 16
+#
+# And for one client.
+# [client_settings.acme.lora]
+# learning_rate = 1e-3
 """
 
 
@@ -42,6 +46,9 @@ class Config(BaseModel):
     metrics: tuple[Literal["tensorboard", "mlflow", "trackio"], ...] = ()
     hourly_usd: float | None = Field(default=None, ge=0)
     settings: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict[str, Mapping[str, Any]])
+    client_settings: Mapping[str, Mapping[str, Mapping[str, Any]]] = Field(
+        default_factory=dict[str, Mapping[str, Mapping[str, Any]]]
+    )
 
 
 def read_config(path: Path) -> Config:

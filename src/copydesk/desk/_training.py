@@ -1,33 +1,31 @@
-"""`train`: a version for each client, one after another."""
+"""`train`: a version for each client, in one pass where the method allows it."""
 
+import contextlib
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from copydesk.corpus import BRIEF_TEMPLATE_VERSION, material_example
+from copydesk.corpus import BRIEF_TEMPLATE_VERSION
 from copydesk.desk._models import workspace_base
-from copydesk.desk._place import Place, client_material, newest_dataset
+from copydesk.desk._pass import is_stale, train_in_pass
+from copydesk.desk._place import DATASETS, Place, newest_dataset
 from copydesk.desk._results import FailedClient, TrainedVersion, Training
-from copydesk.errors import CopydeskError, NotEnoughText
-from copydesk.evaluate import mean_loss_interval
+from copydesk.desk._versions import encode_client, write_outcome
+from copydesk.errors import CannotShare, CopydeskError, UnknownName
 from copydesk.models import (
     BaseInfo,
-    EncodedCache,
-    EncodedSet,
-    encode_examples,
     find_method,
     load_tokenizer,
     pick_device,
     template_digest,
 )
 from copydesk.records import Listener
-from copydesk.registry import Version, add_version
-from copydesk.store import Artifact, held
+from copydesk.store import held
 from copydesk.train import (
     Recipe,
-    Tuning,
+    can_join,
     check_recipe,
     check_trackers,
     clear_run,
@@ -42,10 +40,12 @@ DEFAULT_METHOD = "lora"
 
 def train_clients(
     place: Place,
-    clients: Sequence[str],
+    clients: Sequence[str] | None,
     *,
     method: str,
     settings: Mapping[str, Any],
+    stale: bool,
+    memory: int | None,
     listener: Listener,
     should_stop: Callable[[], bool],
 ) -> Training:
@@ -54,11 +54,25 @@ def train_clients(
     named, settings = recipe_method(method, settings)
     chosen = DEFAULT_METHOD if named == "auto" else named
     tokenizer = load_tokenizer(base)
-    recipes = {
-        name: make_recipe(place, name, chosen, settings, base, tokenizer) for name in clients
-    }
-    made: list[TrainedVersion] = []
-    failed: list[FailedClient] = []
+    names = _with_pages(place) if clients is None else list(dict.fromkeys(clients))
+    if stale:
+        names = [name for name in names if is_stale(place, name, base.digest)]
+    recipes = {name: make_recipe(place, name, chosen, settings, base, tokenizer) for name in names}
+    joining = {name: recipe for name, recipe in recipes.items() if can_join(recipe)}
+    done = Training(versions=(), failed=())
+    if len(joining) > 1 or (stale and joining) or (memory is not None and joining):
+        with contextlib.suppress(CannotShare):  # then one after another
+            done = train_in_pass(
+                place,
+                joining,
+                tokenizer,
+                memory=memory,
+                together=stale,
+                listener=listener,
+                should_stop=should_stop,
+            )
+            recipes = {name: recipe for name, recipe in recipes.items() if name not in joining}
+    made, failed = list(done.versions), list(done.failed)
     for client, recipe in recipes.items():
         try:
             with held(place.locks, client, doing="trains it"):
@@ -66,6 +80,21 @@ def train_clients(
         except CopydeskError as error:
             failed.append(FailedClient(client=client, error=error))
     return Training(versions=tuple(made), failed=tuple(failed))
+
+
+def _with_pages(place: Place) -> list[str]:
+    """All clients that have pages to train on.
+
+    Raises:
+        UnknownName: none has.
+    """
+    rows = place.catalogue.clients()
+    found = [row.name for row in rows if place.catalogue.latest(DATASETS, row.name) is not None]
+    if not found:
+        raise UnknownName(
+            "No client has pages yet", todo="Add some with: copydesk curate CLIENT FILE"
+        )
+    return found
 
 
 def make_recipe(
@@ -88,7 +117,12 @@ def make_recipe(
     dataset = newest_dataset(place, client)
     run, own = make_settings(
         method,
-        {"seed": place.config.seed, **place.config.settings.get(method, {}), **settings},
+        {
+            "seed": place.config.seed,
+            **place.config.settings.get(method, {}),
+            **place.config.client_settings.get(client, {}).get(method, {}),
+            **settings,
+        },
     )
     check_trackers(place.config.metrics)
     recipe = Recipe(
@@ -111,7 +145,7 @@ def _train_one(
     listener: Listener,
     should_stop: Callable[[], bool],
 ) -> TrainedVersion:
-    examples, heldout = _encoded(place, client, tokenizer, recipe)
+    examples, heldout = encode_client(place, client, tokenizer, recipe)
     folder = place.runs_folder(client) / recipe.digest[:16]
     tuning = tune(
         recipe,
@@ -125,84 +159,9 @@ def _train_one(
         listener=listener,
         should_stop=should_stop,
     )
-    version = _store(place, client, tuning)
+    finished = folder / "finished"
+    shutil.rmtree(finished, ignore_errors=True)
+    version = write_outcome(finished, client, tuning, examples).list_in(place.catalogue)
+    shutil.rmtree(finished, ignore_errors=True)
     clear_run(folder)
-    result = tuning.result
-    before = result.curve[0].heldout_loss
-    assert before is not None
-    return TrainedVersion(
-        client=client,
-        version=version.name,
-        method=recipe.method,
-        path=version.path,
-        heldout_loss=version.facts["heldout_loss"],
-        heldout_loss_before=before,
-        train_seconds=result.seconds,
-        tokens_per_second=result.tokens / result.seconds if result.seconds else 0.0,
-        peak_memory_bytes=tuning.peak_memory_bytes,
-        resumed_at=result.resumed_at,
-        steps=result.steps,
-        kept_step=result.kept_step,
-        cut_examples=examples.cut,
-        split_examples=examples.split,
-        dropped_examples=examples.dropped,
-    )
-
-
-def _encoded(
-    place: Place, client: str, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
-) -> tuple[EncodedSet, EncodedSet]:
-    """What to train on and what is held out, in the base's chat template.
-
-    Raises:
-        NotEnoughText: the limit on lengths leaves nothing of one of the two.
-    """
-    cache = EncodedCache(folder=place.cache_folder(client), base_digest=recipe.base.digest)
-    run = recipe.run
-    train, heldout = (
-        encode_examples(
-            tokenizer,
-            [material_example(item) for item in part],
-            max_length=run.max_length,
-            overlong=overlong,
-            cache=cache,
-        )
-        for part, overlong in zip(
-            client_material(place, client), (run.overlong, "cut"), strict=True
-        )
-    )
-    if not train.examples or not heldout.examples:
-        raise NotEnoughText(
-            f"No example of {client} to {'score' if train.examples else 'train on'} fits into "
-            f"max_length={run.max_length} (overlong={run.overlong})",
-            todo="Raise max_length, or use overlong=cut.",
-        )
-    return train, heldout
-
-
-def _store(place: Place, client: str, tuning: Tuning) -> Version:
-    """Write what the run leaves as an artifact, and list it."""
-    recipe, result = tuning.recipe, tuning.result
-    interval = mean_loss_interval(result.heldout)
-
-    def fill(artifact: Artifact) -> None:
-        tuning.save(artifact.path)
-        artifact.facts.update(
-            base=recipe.base.name,
-            method=recipe.method,
-            settings=dict(recipe.settings),
-            dtype=str(recipe.dtype).removeprefix("torch."),
-            trainable_parameters=tuning.tuned.trainable_parameters,
-            heldout_loss=interval.value,
-            heldout_loss_ci=[interval.low, interval.high],
-            train_seconds=result.seconds,
-            tokens=result.tokens,
-            steps=result.steps,
-            kept_step=result.kept_step,
-            stopped_early=result.stopped_early,
-            resumed_at=result.resumed_at,
-            peak_memory_bytes=tuning.peak_memory_bytes,
-            curve=[asdict(point) for point in result.curve],
-        )
-
-    return add_version(place.catalogue, client, recipe.inputs, fill)
+    return version

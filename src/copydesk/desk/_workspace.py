@@ -245,26 +245,34 @@ class Workspace:
 
     def train(
         self,
-        clients: Sequence[str],
+        clients: Sequence[str] | None,
         *,
         method: str = "auto",
         settings: Mapping[str, Any] | None = None,
+        stale: bool = False,
+        memory: int | None = None,
         listener: Listener = ignore_progress,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Training:
         """Train a version for each client. A run that was cut off goes on from its checkpoint.
 
+        Several clients by `lora` train in one pass over one base, each as it would alone.
+
         Args:
-            clients: names; each has pages.
+            clients: names; each has pages. None is every client that has.
             method: one of `models.METHODS`, or `auto`: `lora` until comparisons say otherwise.
-            settings: over the workspace's and the method's defaults, e.g. `{"lora_r": 8}`, or what
-                `copydesk.read_recipe` gives, which names the method too.
+            settings: over the workspace's, the client's and the method's defaults, e.g.
+                `{"lora_r": 8}`, or what `copydesk.read_recipe` gives, which names the method too.
+            stale: only clients whose newest adapter is bound to another base than the
+                workspace's. Their new versions are listed all at once, when each has lowered the
+                loss on its own held-out pages, or not at all.
+            memory: bytes that the process may take; clients that do not fit at once wait.
             listener: receives progress.
             should_stop: asked after every step; true writes a checkpoint and ends.
 
         Raises:
             UnknownName: an unknown client, method or base, before anything is trained.
-            InvalidInput: a setting is unknown or out of range.
+            InvalidInput: a setting is unknown or out of range, or `memory` is too little.
 
         What goes wrong with one client is in the result's `failed`; the others go on.
         """
@@ -275,6 +283,8 @@ class Workspace:
             clients,
             method=method,
             settings=settings or {},
+            stale=stale,
+            memory=memory,
             listener=listener,
             should_stop=should_stop,
         )

@@ -178,6 +178,10 @@ def tune_together(
                 crew.admit()
 
 
+class _TooLittle(InvalidInput):
+    """`memory` does not suffice for one run."""
+
+
 class _Room:
     """How many members fit beside one another."""
 
@@ -191,6 +195,7 @@ class _Room:
         Raises:
             InvalidInput: it would not fit alone.
         """
+        free_memory()  # what members that left have given back
         need = measure_need(tuned, run.examples, run.recipe.run)
         longest = max(len(example.ids) for example in run.examples)
         used = used_bytes(self._device)
@@ -200,7 +205,7 @@ class _Room:
             return not others or wanted <= free_bytes(self._device)
         least = used + need.at(max(longest, MICRO_TOKENS))
         if not others and least > self._limit:
-            raise InvalidInput(
+            raise _TooLittle(
                 f"{run.name} needs {least / 1e9:.2f} GB, more than --memory allows",
                 where=f"memory={self._limit / 1e9:.2f} GB",
                 todo=f"The least that would do is {least / 1e9 + 0.01:.2f} GB.",
@@ -220,27 +225,36 @@ class _Crew:
     active: list[_Member] = field(default_factory=list[_Member])
 
     def admit(self) -> None:
-        """Let waiting runs join while they fit."""
+        """Let waiting runs join while they fit.
+
+        Raises:
+            CannotShare, InvalidInput: as `tune_together`.
+        """
         while self.waiting:
             run = self.waiting[0]
-            own = run.recipe.own
-            assert isinstance(own, LoraSettings)
-            tuned = None
             try:
-                tuned = self.bank.add(run.name, own, run.recipe.run.seed)
-                if not self.room.check(tuned, run, len(self.active)):
-                    self.bank.remove(run.name)
-                    return
-                with contextlib.ExitStack() as stack:
-                    session = stack.enter_context(self.open_session(run, tuned))
-                    self.active.append(_Member(run, tuned, session, stack.pop_all()))
-            except CannotShare:
+                fits = self._join(run)
+            except (CannotShare, _TooLittle):
                 raise
             except CopydeskError as error:
-                if tuned is not None:
-                    self.bank.remove(run.name)
+                fits = True
                 self.failed(run.name, error)
+            if not fits:
+                return
             self.waiting.pop(0)
+
+    def _join(self, run: PassRun) -> bool:
+        """Let a run join; false when it must wait."""
+        own = run.recipe.own
+        assert isinstance(own, LoraSettings)
+        tuned = self.bank.add(run.name, own, run.recipe.run.seed)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.bank.remove, run.name)
+            if not self.room.check(tuned, run, len(self.active)):
+                return False
+            session = stack.enter_context(self.open_session(run, tuned))
+            self.active.append(_Member(run, tuned, session, stack.pop_all()))
+        return True
 
     def round(self, device: torch.device) -> None:
         """One optimiser step for every member."""
@@ -297,7 +311,6 @@ class _Crew:
         if member in self.active:
             self.active.remove(member)
             member.exit.close()
-            self.bank.remove(member.run.name)
 
     def close(self) -> None:
         """End all sessions, leaving their checkpoints."""
