@@ -6,7 +6,9 @@
     |-- AlreadyThere (FileExistsError)       something would be overwritten
     |-- NotEnoughText (ValueError)           too few pages to train on or to hold out
     |-- WrongBase (ValueError)               an adapter meets a base it was not trained on
+    |-- CannotShare (ValueError)             runs that cannot be mixed over one base
     |-- InUse (RuntimeError)                 another process holds it
+    |-- Cancelled (RuntimeError)             somebody asked for it to end
     |-- Diverged (ArithmeticError)           a loss stopped being a number
     |-- Unreachable (ConnectionError)        a package index or a hub did not answer
     |-- Damaged (OSError)                    a file does not match its recorded hash
@@ -63,6 +65,14 @@ class NotEnoughText(CopydeskError, ValueError):
 
 class WrongBase(CopydeskError, ValueError):
     """An adapter is bound to the hash of one base and was given another."""
+
+
+class CannotShare(CopydeskError, ValueError):
+    """Runs that cannot be mixed in one pass over a base; each can run by itself."""
+
+
+class Cancelled(CopydeskError, RuntimeError):
+    """Ended because somebody asked for it."""
 
 
 class InUse(CopydeskError, RuntimeError):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from copydesk.errors import InvalidInput
+from copydesk.errors import CannotShare
 from copydesk.models import (
     ATTENTION,
     Bank,
@@ -37,7 +37,9 @@ from copydesk.records import Message
 CPU = torch.device("cpu")
 SETTINGS = {
     "acme": LoraSettings(lora_r=2, lora_alpha=4),
-    "birch": LoraSettings(lora_r=8, lora_alpha=8, target_modules=("q_proj", "down_proj")),
+    "birch": LoraSettings(
+        lora_r=8, lora_alpha=8, lora_dropout=0.2, target_modules=("v_proj", "down_proj")
+    ),
     "corvid": LoraSettings(lora_r=5, lora_alpha=20, lora_dropout=0.3, use_rslora=True),
 }
 
@@ -122,10 +124,12 @@ def test_alone_equals_together(tmp_path: Path, family: str) -> None:
         for place, wanted in gradients(solo).items():
             error = (mixed[name][place] - wanted).norm() / wanted.norm()
             assert error < 1e-5, f"{name} {place}: {error:.1e}"
-        # By itself in the bank it is the very same arithmetic.
+        if own.target_modules != "all-linear":
+            continue  # alone, layers that others adapt run as plain ones: it rounds differently
+        # In a batch by itself, in the bank, it is the very same arithmetic.
         run_together({name: members[name]}, texts)
         for place, wanted in gradients(solo).items():
-            assert torch.equal(members[name].parameters[place].grad, wanted), place
+            assert torch.equal(gradients(members[name])[place], wanted), place
 
 
 def test_a_neighbours_nan_reaches_no_one(tiny_base: Path) -> None:
@@ -206,7 +210,7 @@ def test_a_members_export_loads_in_peft(tiny_base: Path, tmp_path: Path) -> None
 
 def test_an_initialisation_that_changes_the_base_is_refused(tiny_base: Path) -> None:
     bank = Bank(fresh_base(tiny_base))
-    with pytest.raises(InvalidInput, match="PiSSA"):
+    with pytest.raises(CannotShare, match="PiSSA"):
         bank.add("acme", LoraSettings(init_lora_weights="pissa"), 0)
     assert not bank.members
 

@@ -13,7 +13,7 @@ head, R rank, M width of a bottleneck.
 from copydesk.models._activations import kept_bytes
 from copydesk.models._adapters import load_adapter, merge, merge_quantised
 from copydesk.models._attention import ATTENTION
-from copydesk.models._bank import Bank, refuse_unbankable
+from copydesk.models._bank import Bank
 from copydesk.models._bases import BaseInfo, BaseStore, default_cache
 from copydesk.models._encode import encode_chat, encode_example, encode_examples, load_tokenizer
 from copydesk.models._encoded import Encoded, EncodedSet
@@ -95,7 +95,6 @@ __all__ = [
     "pick_device",
     "pick_dtype",
     "prefix_states",
-    "refuse_unbankable",
     "shared_length",
     "split_by_tokens",
     "template_digest",

@@ -11,7 +11,10 @@ for each, needs neither, isolates members by construction, and gives each the ve
 has alone; benchmarks/many_clients.py measures what it costs as members are added.
 """
 
-from copydesk.errors import InvalidInput
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+
+from copydesk.errors import CannotShare
 from copydesk.models._load import Base
 from copydesk.models._lora import Routing, use_lean_lora
 from copydesk.models._low_rank import add_low_rank, rate_factors
@@ -24,8 +27,13 @@ class Bank:
     """LoRA adapters that share a base. They come and go without touching one another."""
 
     def __init__(self, base: Base) -> None:
-        """Take a frozen base, loaded for packed batches; it is changed in place."""
-        assert base.packed
+        """Take a frozen base, loaded for packed batches; it is changed in place.
+
+        Raises:
+            CannotShare: the base cannot keep packed examples apart.
+        """
+        if not base.packed:
+            raise _cannot_share(base)
         self.base = base
         self._routing = Routing()
         self._members: dict[str, Tuned] = {}
@@ -45,15 +53,22 @@ class Bank:
             seed: of the first weights.
 
         Raises:
-            InvalidInput: the targets are not the base's, or the initialisation changes the base.
+            InvalidInput: the targets are not the base's.
+            CannotShare: the initialisation changes the base, or a target is not a plain linear.
         """
         assert name not in self._members
-        refuse_unbankable(name, settings)
+        if settings.init_lora_weights == "pissa":
+            raise CannotShare(
+                f"{name} starts from PiSSA, which changes the base that others share",
+                where="init_lora_weights=pissa",
+                todo="Train this client by itself.",
+            )
         adapter = f"member{self._count}"  # PEFT's names may hold less than ours
         self._count += 1
         others = next(iter(self._members.values())).peft if self._members else None
         wrapper = add_low_rank(self.base, others, adapter, settings, seed)
-        use_lean_lora(wrapper, self._routing)
+        if use_lean_lora(wrapper, self._routing) < _lora_layers(wrapper):
+            raise _cannot_share(self.base)
         # As a run by itself names them, so that checkpoints are the same.
         parameters = {
             place.replace(f".{adapter}.", ".default."): parameter
@@ -92,11 +107,12 @@ class Bank:
                 parameter.requires_grad_(True)
 
 
-def refuse_unbankable(name: str, settings: LoraSettings) -> None:
-    """Raise InvalidInput for settings that only a run by itself can have."""
-    if settings.init_lora_weights == "pissa":
-        raise InvalidInput(
-            f"{name} starts from PiSSA, which changes the base that others share",
-            where="init_lora_weights=pissa",
-            todo="Train this client by itself.",
-        )
+def _lora_layers(wrapper: PeftModel) -> int:
+    return sum(isinstance(module, LoraLayer) for module in wrapper.modules())
+
+
+def _cannot_share(base: Base) -> CannotShare:
+    return CannotShare(
+        f"Clients cannot share a pass over {base.info.name}: its layers mix packed rows",
+        todo="Train one client at a time.",
+    )

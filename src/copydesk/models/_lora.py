@@ -24,6 +24,7 @@ not know of it.
 """
 
 import contextlib
+import zlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -131,22 +132,31 @@ def use_lean_lora(model: nn.Module, routing: Routing | None = None) -> int:
         for name, module in model.named_modules()
         if isinstance(module, tuners.lora.Linear) and _is_plain(module)
     }
-    for place, module in enumerate(lean.values()):
-        module.forward = _lean_forward(_Group([module], routing, 4 * place))
-    for place, (parent_name, parent) in enumerate(list(model.named_modules())):
+    for name, module in lean.items():
+        module.forward = _lean_forward(_Group([module], routing, _salt(name)))
+    for parent_name, parent in model.named_modules():
         children = {name: lean.get(f"{parent_name}.{name}") for name, _ in parent.named_children()}
         for names in _SHARED_INPUT:
             group = [children.get(name) for name in names]
             if all(group):
-                _share_input(_Group(group, routing, 4 * place + 1))
+                _share_input(_Group(group, routing, _salt(f"{parent_name}.{names[0]}")))
         gated = [children.get(name) for name in _GATED]
         if all(gated):
             _use_lean_mlp(
                 parent,
-                _Group(gated[:2], routing, 4 * place + 2),
-                _Group(gated[2:], routing, 4 * place + 3),
+                _Group(gated[:2], routing, _salt(f"{parent_name}.{_GATED[0]}")),
+                _Group(gated[2:], routing, _salt(f"{parent_name}.{_GATED[2]}")),
             )
     return len(lean)
+
+
+def _salt(name: str) -> int:
+    """Of a layer's dropout, the same for layers that share an input, whoever adapts which."""
+    parent, _, leaf = name.rpartition(".")
+    for names in _SHARED_INPUT:
+        if leaf in names:
+            leaf = names[0]
+    return zlib.crc32(f"{parent}.{leaf}".encode())
 
 
 def _is_plain(layer: Any) -> bool:
@@ -165,7 +175,7 @@ class _Group:
     layers: Sequence[Any]
     routing: Routing
     salt: int
-    """Tells this group's dropout from that of others."""
+    """See `_salt`."""
 
     @property
     def is_off(self) -> bool:

@@ -1,4 +1,4 @@
-"""The one loop: any method's parameters, packed batches, exact resume.
+"""The one loop: any method's parameters, packed batches, exact resume; and many runs in one pass.
 
 Reads: a model under a method, encoded examples, recipe files. Writes: checkpoints and a log of
 metrics into the run's folder, and to trackers where they are asked for. Does not know: clients'
@@ -6,21 +6,25 @@ files, workspaces, HTTP, which method it runs.
 """
 
 from copydesk.train._checkpoint import clear_run
-from copydesk.train._loop import TrainResult, train
+from copydesk.train._loop import train
 from copydesk.train._memory import PeakMemory
 from copydesk.train._metrics import MetricSink, TrackerName, check_trackers
+from copydesk.train._pass import PassRun, can_join, tune_together
 from copydesk.train._recipes import read_recipe, recipe_method
+from copydesk.train._session import TrainResult
 from copydesk.train._settings import RunSettings, make_settings, settings_record
 from copydesk.train._tune import Recipe, Tuning, check_recipe, tune
 
 __all__ = [
     "MetricSink",
+    "PassRun",
     "PeakMemory",
     "Recipe",
     "RunSettings",
     "TrackerName",
     "TrainResult",
     "Tuning",
+    "can_join",
     "check_recipe",
     "check_trackers",
     "clear_run",
@@ -30,4 +34,5 @@ __all__ = [
     "settings_record",
     "train",
     "tune",
+    "tune_together",
 ]

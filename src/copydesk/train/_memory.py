@@ -36,6 +36,12 @@ class PeakMemory:
         else:
             yield from self._sampling()
 
+    def so_far(self) -> int:
+        """The peak until now, while watching."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        return max(self.bytes, _high_water_mark())
+
     def _sampling(self) -> Generator["PeakMemory"]:
         process = psutil.Process()
         ended = threading.Event()

@@ -20,10 +20,11 @@ from copydesk.models import (
 from copydesk.records import Listener, ignore_progress
 from copydesk.store import json_digest
 from copydesk.train._capacity import memory_errors
-from copydesk.train._loop import TrainResult, train
+from copydesk.train._loop import train
 from copydesk.train._memory import PeakMemory
 from copydesk.train._metrics import TrackerName
 from copydesk.train._optimizers import check_optimizer
+from copydesk.train._session import TrainResult
 from copydesk.train._settings import RunSettings, settings_record
 
 

@@ -1,0 +1,323 @@
+"""Many LoRA runs in one pass over one base, each as if it were alone.
+
+In a round every member takes one optimiser step of its own: nobody waits while another gets more.
+Micro-batches that fill the machine run by themselves, so that such a member does the very
+arithmetic of a run by itself; short ones (below `SHORT`) are packed together. Each member has its
+own data order, dropout, loss normalisation, clipping, optimiser, schedule, early stopping and
+checkpoints; nothing of a run is shared but the base's weights. Checkpoints are those of runs by
+themselves: a run that was begun in a pass goes on alone, and the other way round.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from copydesk.errors import Cancelled, CannotShare, CopydeskError, InvalidInput
+from copydesk.models import (
+    ATTENTION,
+    Bank,
+    Encoded,
+    LoraSettings,
+    Share,
+    Tuned,
+    backward_losses,
+    free_memory,
+    load_base,
+    pack,
+)
+from copydesk.records import Listener, ignore_progress
+from copydesk.train._capacity import (
+    MICRO_TOKENS,
+    free_bytes,
+    measure_need,
+    memory_errors,
+    used_bytes,
+)
+from copydesk.train._memory import PeakMemory
+from copydesk.train._metrics import TrackerName
+from copydesk.train._session import Session
+from copydesk.train._tune import Recipe, Tuning, check_recipe
+
+SHORT = 512
+"""Tokens below which a micro-batch is packed with other members'. Above, the machine is filled:
+benchmarks/many_clients.py prints the rates by batch size."""
+_SMALLER = "Use --memory to train fewer clients at once, or lower max_length."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassRun:
+    """A run that takes part in a pass."""
+
+    name: str
+    recipe: Recipe
+    examples: Sequence[Encoded]
+    heldout: Sequence[Encoded]
+    folder: Path
+    """The run's own; gets checkpoints and `metrics.jsonl`."""
+    task: str
+
+
+@dataclass(slots=True)
+class _Member:
+    run: PassRun
+    tuned: Tuned
+    session: Session
+    exit: contextlib.ExitStack
+    losses: list[float] = field(default_factory=list[float])
+    """Of the round's micro-batches."""
+
+    def tuning(self, peak: PeakMemory) -> Tuning:
+        """The finished run."""
+        return Tuning(
+            recipe=self.run.recipe,
+            tuned=self.tuned,
+            result=self.session.result(),
+            peak_memory_bytes=peak.so_far(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A member's micro-batch."""
+
+    member: _Member
+    examples: list[Encoded]
+    share: Share
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(example.ids) for example in self.examples)
+
+
+def can_join(recipe: Recipe) -> bool:
+    """Whether a recipe can run in a pass: LoRA that leaves the base as it is."""
+    own = recipe.own
+    return isinstance(own, LoraSettings) and own.init_lora_weights != "pissa"
+
+
+def tune_together(
+    runs: Sequence[PassRun],
+    *,
+    device: torch.device,
+    finished: Callable[[str, Tuning], None],
+    failed: Callable[[str, CopydeskError], None],
+    memory: int | None = None,
+    checkpoint_seconds: float = 60.0,
+    trackers: Sequence[TrackerName] = (),
+    listener: Listener = ignore_progress,
+    should_stop: Callable[[], bool] = lambda: False,
+    cancelled: Callable[[str], bool] = lambda _: False,
+) -> None:
+    """Run recipes over one base in one pass, going on from their checkpoints.
+
+    Args:
+        runs: of one base, one number format; `can_join` holds for each.
+        device: where to train.
+        finished: called with each run as it ends, while its model is in memory, to save it.
+        failed: called with each run that cannot go on, and why; the others go on.
+        memory: bytes that the process may take; runs that do not fit at once wait for others.
+            None is what the machine has free.
+        checkpoint_seconds: time between a run's checkpoints.
+        trackers: where figures go beside each run's `metrics.jsonl`.
+        listener: receives an event for each step of each run.
+        should_stop: asked after every round; true writes all checkpoints and raises
+            KeyboardInterrupt.
+        cancelled: asked in every round for each run; true ends it alone, with `Cancelled`.
+
+    Raises:
+        CannotShare: runs cannot be mixed on this base; each must run by itself.
+        InvalidInput: `memory` does not suffice for one run; says the least that would.
+        OutOfMemory: the memory does not suffice after all.
+        KeyboardInterrupt: `should_stop` said so.
+    """
+    first = runs[0].recipe
+    for run in runs:
+        assert can_join(run.recipe)
+        assert (run.recipe.base, run.recipe.dtype) == (first.base, first.dtype)
+        check_recipe(run.recipe, device)
+    free_memory()
+    peak = PeakMemory(device)
+    with peak.watching(), memory_errors("Training", device, _SMALLER):
+        base = load_base(first.base, device=device, dtype=first.dtype, attention=ATTENTION)
+        bank = Bank(base)
+        crew = _Crew(
+            bank=bank,
+            waiting=list(runs),
+            room=_Room(memory, device),
+            open_session=lambda run, tuned: Session(
+                tuned,
+                run.examples,
+                run.heldout,
+                run=run.recipe.run,
+                run_digest=run.recipe.digest,
+                folder=run.folder,
+                task=run.task,
+                loss_before=None,
+                checkpoint_seconds=checkpoint_seconds,
+                trackers=trackers,
+                listener=listener,
+            ),
+            failed=failed,
+        )
+        with contextlib.closing(crew):
+            crew.admit()
+            while crew.active:
+                crew.drop(cancelled)
+                crew.round(device)
+                for member in crew.leaving():
+                    crew.attempt(member, lambda m=member: finished(m.run.name, m.tuning(peak)))
+                    crew.remove(member)
+                if crew.active and should_stop():
+                    for member in crew.active:
+                        member.session.checkpoint()
+                    raise KeyboardInterrupt
+                crew.admit()
+
+
+class _Room:
+    """How many members fit beside one another."""
+
+    def __init__(self, limit: int | None, device: torch.device) -> None:
+        self._limit = limit
+        self._device = device
+
+    def check(self, tuned: Tuned, run: PassRun, others: int) -> bool:
+        """Whether a fresh member fits beside `others`.
+
+        Raises:
+            InvalidInput: it would not fit alone.
+        """
+        need = measure_need(tuned, run.examples, run.recipe.run)
+        longest = max(len(example.ids) for example in run.examples)
+        used = used_bytes(self._device)
+        # Gradients and state of members that are here may not have been made yet.
+        wanted = need.at(max(longest, MICRO_TOKENS)) + others * (need.gradients + need.optimizer)
+        if self._limit is None:
+            return not others or wanted <= free_bytes(self._device)
+        least = used + need.at(max(longest, MICRO_TOKENS))
+        if not others and least > self._limit:
+            raise InvalidInput(
+                f"{run.name} needs {least / 1e9:.2f} GB, more than --memory allows",
+                where=f"memory={self._limit / 1e9:.2f} GB",
+                todo=f"The least that would do is {least / 1e9 + 0.01:.2f} GB.",
+            )
+        return used + wanted <= self._limit
+
+
+@dataclass(slots=True, kw_only=True)
+class _Crew:
+    """Who is in the pass, who waits, and what happens to those who leave."""
+
+    bank: Bank
+    waiting: list[PassRun]
+    room: _Room
+    open_session: Callable[[PassRun, Tuned], Session]
+    failed: Callable[[str, CopydeskError], None]
+    active: list[_Member] = field(default_factory=list[_Member])
+
+    def admit(self) -> None:
+        """Let waiting runs join while they fit."""
+        while self.waiting:
+            run = self.waiting[0]
+            own = run.recipe.own
+            assert isinstance(own, LoraSettings)
+            tuned = None
+            try:
+                tuned = self.bank.add(run.name, own, run.recipe.run.seed)
+                if not self.room.check(tuned, run, len(self.active)):
+                    self.bank.remove(run.name)
+                    return
+                with contextlib.ExitStack() as stack:
+                    session = stack.enter_context(self.open_session(run, tuned))
+                    self.active.append(_Member(run, tuned, session, stack.pop_all()))
+            except CannotShare:
+                raise
+            except CopydeskError as error:
+                if tuned is not None:
+                    self.bank.remove(run.name)
+                self.failed(run.name, error)
+            self.waiting.pop(0)
+
+    def round(self, device: torch.device) -> None:
+        """One optimiser step for every member."""
+        members = [member for member in self.active if not member.session.done]
+        pieces = [
+            _Piece(member, part, share)
+            for member in members
+            for part, share in member.session.parts()
+        ]
+        seconds: dict[str, float] = {member.run.name: 0.0 for member in members}
+        for batch in _batches(pieces):
+            began = time.perf_counter()
+            batch[0].member.tuned.model.train()
+            packed = pack([example for piece in batch for example in piece.examples]).to(device)
+            losses = backward_losses(
+                batch[0].member.tuned, packed, [piece.share for piece in batch]
+            )
+            took = time.perf_counter() - began
+            for piece, loss in zip(batch, losses, strict=True):
+                piece.member.losses.append(loss)
+                seconds[piece.member.run.name] += took * piece.tokens / packed.tokens
+        for member in members:
+            loss, member.losses = sum(member.losses), []
+            self.attempt(member, lambda m=member, x=loss: m.session.step(x, seconds[m.run.name]))
+
+    def drop(self, cancelled: Callable[[str], bool]) -> None:
+        """End the runs that were cancelled."""
+        for member in list(self.active):
+            if cancelled(member.run.name):
+                member.session.checkpoint()
+                self.remove(member)
+                self.failed(
+                    member.run.name,
+                    Cancelled(
+                        f"Training of {member.run.name} was cancelled",
+                        todo="Train it again: it goes on from its checkpoint.",
+                    ),
+                )
+
+    def leaving(self) -> Iterable[_Member]:
+        """Members that have nothing left to train."""
+        return [member for member in self.active if member.session.done]
+
+    def attempt(self, member: _Member, act: Callable[[], None]) -> None:
+        """Do something for a member; an error ends this member alone."""
+        try:
+            act()
+        except CopydeskError as error:
+            self.remove(member)
+            self.failed(member.run.name, error)
+
+    def remove(self, member: _Member) -> None:
+        """Take a member out; harmless when it is out already."""
+        if member in self.active:
+            self.active.remove(member)
+            member.exit.close()
+            self.bank.remove(member.run.name)
+
+    def close(self) -> None:
+        """End all sessions, leaving their checkpoints."""
+        for member in self.active:
+            member.exit.close()
+
+
+def _batches(pieces: Sequence[_Piece]) -> list[list[_Piece]]:
+    """Micro-batches: pieces that fill the machine alone, short ones side by side, in order."""
+    batches: list[list[_Piece]] = []
+    short: list[_Piece] = []
+    room = MICRO_TOKENS
+    for piece in pieces:
+        if piece.tokens >= SHORT:
+            batches.append([piece])
+            continue
+        if not short or piece.tokens > room:
+            short = []
+            batches.append(short)
+            room = MICRO_TOKENS
+        short.append(piece)
+        room -= piece.tokens
+    return batches
