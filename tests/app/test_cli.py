@@ -537,11 +537,16 @@ def test_nothing_said_shows_the_help(run: Run) -> None:
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(run: Run, agency: Path) -> None:
     command = ("train", "fernwick", "--json", *QUICK, "--set", "max_steps=400")
+    earlier = set(agency.glob("runs/fernwick/*/metrics.jsonl"))
+
+    def has_stepped() -> bool:
+        logs = set(agency.glob("runs/fernwick/*/metrics.jsonl")) - earlier
+        return any(log.stat().st_size for log in logs)
 
     def interrupt_after_a_step() -> None:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            if any(agency.glob("runs/fernwick/*/metrics.jsonl")):
+            if has_stepped():
                 os.kill(os.getpid(), signal.SIGINT)
                 return
             time.sleep(0.001)
@@ -616,3 +621,18 @@ def test_a_read_only_workspace_is_the_machines_fault(run: Run, tmp_path: Path) -
             assert str(root) in ran.error_line
         made = run("init", disk / "other")
         assert made.code == 3 and "may not be written" in made.error_line
+
+
+def test_train_takes_a_recipe(agency: Path, run: Run, tmp_path: Path) -> None:
+    recipe = tmp_path / "quick.toml"
+    recipe.write_text('method = "lora"\nlora_r = 3\nmax_steps = 5\ndtype = "float32"\n')
+    words = ("train", "fernwick", "--recipe", recipe, "--set", "max_steps=1", "--json")
+    (version,) = run(*words, "--workspace", agency).json["versions"]
+    config = json.loads((Path(version["path"]) / "adapter_config.json").read_text())
+    assert (version["method"], config["r"], version["steps"]) == ("lora", 3, 1)
+    clash = run(*words, "--method", "full", "--workspace", agency)
+    assert clash.code == 2 and "recipe is for lora" in clash.error_line
+    recipe.write_text('method = "lora"\nlora_rank = 3\nepochs = 0\n')
+    wrong = run(*words, "--workspace", agency)
+    assert wrong.code == 2
+    assert all(part in wrong.error_line for part in ("lora_rank", "epochs", "quick.toml"))

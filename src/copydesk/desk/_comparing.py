@@ -1,6 +1,5 @@
 """`compare`: methods measured on a client's held-out pages, and kept."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
@@ -15,7 +14,7 @@ from copydesk.records import Comparison, Example, Listener, LossPoint, Material,
 from copydesk.registry import versions
 from copydesk.store import Artifact, held, json_bytes, open_artifact, read_json
 from copydesk.study import Question, Trained, compare
-from copydesk.train import Recipe, RunSettings
+from copydesk.train import Recipe, RunSettings, clear_run
 
 KIND = "comparisons"
 
@@ -64,7 +63,7 @@ def compare_methods(
         )
         _keep(place, comparison, {recipe.method: recipe.digest for recipe in recipes})
         for recipe in recipes:
-            shutil.rmtree(folder / recipe.digest[:16], ignore_errors=True)
+            clear_run(folder / recipe.digest[:16])
     return comparison
 
 

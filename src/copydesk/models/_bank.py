@@ -16,7 +16,7 @@ from peft.tuners.lora import LoraLayer
 
 from copydesk.errors import CannotShare
 from copydesk.models._load import Base
-from copydesk.models._lora import Routing, use_lean_lora
+from copydesk.models._lora import Routing, drop_lean_mlps, use_lean_lora
 from copydesk.models._low_rank import add_low_rank, rate_factors
 from copydesk.models._method_settings import LoraSettings
 from copydesk.models._quiet import peft_notices
@@ -98,6 +98,7 @@ class Bank:
         if not self._members:
             with peft_notices():
                 self.base.model = tuned.peft.unload()  # pyright: ignore
+            drop_lean_mlps(self.base.model)
             return
         with peft_notices():
             tuned.peft.set_adapter(next(iter(self._members.values())).adapter)

@@ -301,8 +301,15 @@ def _use_lean_mlp(parent: Any, first: _Group, down: _Group) -> None:
             fits = torch.allclose(forward(x_TD), usual(x_TD), rtol=1e-4, atol=1e-6)
         parent.train(training)
         if fits:
-            parent.forward = forward
+            parent.forward, parent.has_lean_forward = forward, True
             return
+
+
+def drop_lean_mlps(model: Any) -> None:
+    """Give gated MLPs their own forward again, after the adapters were taken off the model."""
+    for module in model.modules():
+        if getattr(module, "has_lean_forward", False):
+            del module.forward, module.has_lean_forward
 
 
 class _LoraProducts(torch.autograd.Function):

@@ -10,7 +10,7 @@ themselves: a run that was begun in a pass goes on alone, and the other way roun
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -168,12 +168,9 @@ def tune_together(
             while crew.active:
                 crew.drop(cancelled)
                 crew.round(device)
-                for member in crew.leaving():
-                    crew.attempt(member, lambda m=member: finished(m.run.name, m.tuning(peak)))
-                    crew.remove(member)
+                crew.see_off(lambda member: finished(member.run.name, member.tuning(peak)))
                 if crew.active and should_stop():
-                    for member in crew.active:
-                        member.session.checkpoint()
+                    crew.checkpoint()
                     raise KeyboardInterrupt
                 crew.admit()
 
@@ -188,6 +185,7 @@ class _Room:
     def __init__(self, limit: int | None, device: torch.device) -> None:
         self._limit = limit
         self._device = device
+        self._fitted = False
 
     def check(self, tuned: Tuned, run: PassRun, others: int) -> bool:
         """Whether a fresh member fits beside `others`.
@@ -204,13 +202,17 @@ class _Room:
         if self._limit is None:
             return not others or wanted <= free_bytes(self._device)
         least = used + need.at(max(longest, MICRO_TOKENS))
-        if not others and least > self._limit:
+        if others:
+            return used + wanted <= self._limit
+        # Once one has run, what the process keeps for itself is no reason to refuse the next.
+        if not self._fitted and least > self._limit:
             raise _TooLittle(
                 f"{run.name} needs {least / 1e9:.2f} GB, more than --memory allows",
                 where=f"memory={self._limit / 1e9:.2f} GB",
                 todo=f"The least that would do is {least / 1e9 + 0.01:.2f} GB.",
             )
-        return used + wanted <= self._limit
+        self._fitted = True
+        return True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -294,9 +296,16 @@ class _Crew:
                     ),
                 )
 
-    def leaving(self) -> Iterable[_Member]:
-        """Members that have nothing left to train."""
-        return [member for member in self.active if member.session.done]
+    def see_off(self, save: Callable[[_Member], None]) -> None:
+        """Save what members have that have nothing left to train, and let them leave."""
+        for member in [member for member in self.active if member.session.done]:
+            self.attempt(member, lambda leaving=member: save(leaving))
+            self.remove(member)
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint of every run."""
+        for member in self.active:
+            member.session.checkpoint()
 
     def attempt(self, member: _Member, act: Callable[[], None]) -> None:
         """Do something for a member; an error ends this member alone."""
