@@ -282,6 +282,8 @@ class MethodRow:
     artifact_bytes: int | None = None
     tokens_per_second: float | None = None
     """Training tokens, prompt and answer, a second."""
+    clients_in_pass: int = 1
+    """How many clients were trained beside one another when the memory was measured."""
     curve: tuple[LossPoint, ...] = ()
 
 

@@ -34,6 +34,31 @@ def test_lora_beside_full() -> None:
     )
 
 
+def test_every_method_is_set_beside_full() -> None:
+    dora = MethodRow(
+        method="dora",
+        status="done",
+        heldout_loss=2.65,
+        train_seconds=200,
+        peak_memory_bytes=4_000_000_000,
+        relative_performance=110,
+        relative_performance_ci=(101, 120),
+    )
+    said = verdict([BASE, LORA, dora, FULL])
+    assert "LoRA reached 92% of full fine-tuning's gain" in said
+    assert (
+        "DoRA reached 110% of full fine-tuning's gain (95% interval 101 to 120) in 50% of its "
+        "training time with 50% of its peak memory. DoRA has the lowest held-out loss"
+    ) in said
+
+
+def test_one_method_alone_is_set_beside_the_base() -> None:
+    prompt = MethodRow(method="prompt", status="done", heldout_loss=3.1)
+    assert verdict([BASE, prompt]) == (
+        "Prompt tuning has the lowest held-out loss, 3.100 against 3.200 untuned."
+    )
+
+
 def test_lora_may_be_the_best() -> None:
     better = MethodRow(method="lora", status="done", heldout_loss=2.6)
     assert "LoRA has the lowest held-out loss, 2.600 against 3.200 untuned." in verdict(

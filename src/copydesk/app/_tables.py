@@ -8,12 +8,8 @@ from copydesk.app._output import duration, out, size
 from copydesk.desk import Curation, Training, Written
 from copydesk.records import Comparison, Finding, MethodRow
 
-_LABELS = {
-    "base": "base",
-    "prompted": "prompted",
-    "lora": "LoRA",
-    "full": "full",
-}
+_LABELS = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA"}
+"""Methods whose name is not their word."""
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 _SHOWN_REJECTIONS = 20
 _SPLITS = {"time": "the newest", "seed": "drawn by the seed"}
@@ -94,6 +90,12 @@ def show_comparison(result: Comparison) -> None:
         "with guide and examples in its prompt. Forgot: loss on general text, after minus before.",
         style="dim",
     )
+    for row in result.rows:
+        if row.clients_in_pass > 1:
+            label = _LABELS.get(row.method, row.method)
+            out.print(
+                f"{label}'s memory is that of a pass of {row.clients_in_pass} clients.", style="dim"
+            )
     out.print(result.verdict, markup=False)
 
 

@@ -129,6 +129,7 @@ def write_outcome(folder: Path, client: str, tuning: Tuning, examples: EncodedSe
             stopped_early=result.stopped_early,
             resumed_at=result.resumed_at,
             peak_memory_bytes=tuning.peak_memory_bytes,
+            clients_in_pass=tuning.clients_in_pass,
             curve=[asdict(point) for point in result.curve],
             cut_examples=examples.cut,
             split_examples=examples.split,

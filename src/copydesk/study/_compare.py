@@ -244,6 +244,7 @@ def _row(
         others_change=mean_loss(scores.others) - mean_loss(base.others) if scores.others else None,
         artifact_bytes=size,
         tokens_per_second=facts["tokens"] / seconds if seconds else None,
+        clients_in_pass=facts.get("clients_in_pass", 1),
         curve=curve,
     )
 

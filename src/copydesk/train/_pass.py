@@ -70,13 +70,14 @@ class _Member:
     losses: list[float] = field(default_factory=list[float])
     """Of the round's micro-batches."""
 
-    def tuning(self, peak: PeakMemory) -> Tuning:
+    def tuning(self, peak: PeakMemory, most: int) -> Tuning:
         """The finished run."""
         return Tuning(
             recipe=self.run.recipe,
             tuned=self.tuned,
             result=self.session.result(),
             peak_memory_bytes=peak.so_far(),
+            clients_in_pass=most,
         )
 
 
@@ -168,7 +169,9 @@ def tune_together(
             while crew.active:
                 crew.drop(cancelled)
                 crew.round(device)
-                crew.see_off(lambda member: finished(member.run.name, member.tuning(peak)))
+                crew.see_off(
+                    lambda member: finished(member.run.name, member.tuning(peak, crew.most))
+                )
                 if crew.active and should_stop():
                     crew.checkpoint()
                     raise KeyboardInterrupt
@@ -225,6 +228,8 @@ class _Crew:
     open_session: Callable[[PassRun, Tuned], Session]
     failed: Callable[[str, CopydeskError], None]
     active: list[_Member] = field(default_factory=list[_Member])
+    most: int = 0
+    """Members that there were at once, at most."""
 
     def admit(self) -> None:
         """Let waiting runs join while they fit.
@@ -256,6 +261,7 @@ class _Crew:
                 return False
             session = stack.enter_context(self.open_session(run, tuned))
             self.active.append(_Member(run, tuned, session, stack.pop_all()))
+        self.most = max(self.most, len(self.active))
         return True
 
     def round(self, device: torch.device) -> None:

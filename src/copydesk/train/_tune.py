@@ -78,6 +78,8 @@ class Tuning:
     tuned: Tuned
     result: TrainResult
     peak_memory_bytes: int
+    clients_in_pass: int = 1
+    """The most that were trained beside one another until this one ended: the peak is theirs."""
 
     def save(self, folder: Path) -> None:
         """Write what the method leaves: a PEFT folder, or a base in Hugging Face layout."""
