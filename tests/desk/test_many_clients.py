@@ -95,6 +95,27 @@ def test_too_little_memory_says_what_would_do(
         assert all(client.versions == 0 for client in workspace.clients())
 
 
+def test_another_number_format_trains_beside_a_pass(
+    tiny_base: Path, sample_folder: Path, tmp_path: Path
+) -> None:
+    extra = '[client_settings.kestrel.lora]\ndtype = "bfloat16"\n'
+    settings = {key: value for key, value in SETTINGS.items() if key != "dtype"}
+    settings_of = f'[settings.lora]\ndtype = "float32"\n{extra}'
+    with agency(tmp_path / "a", tiny_base, sample_folder, settings_of) as workspace:
+        result = workspace.train(NAMES, settings=settings)
+        assert not result.failed
+        facts = {
+            version.client: find_version(workspace.catalogue, version.client).facts
+            for version in result.versions
+        }
+        assert {name: facts[name]["dtype"] for name in NAMES} == {
+            "fernwick": "float32",
+            "kestrel": "bfloat16",
+            "moonmilk": "float32",
+        }
+        assert [facts[name]["clients_in_pass"] for name in NAMES] == [2, 1, 2]
+
+
 def test_pissa_trains_beside_a_pass(tiny_base: Path, sample_folder: Path, tmp_path: Path) -> None:
     extra = '[client_settings.kestrel.lora]\ninit_lora_weights = "pissa"\n'
     with agency(tmp_path / "a", tiny_base, sample_folder, extra) as workspace:

@@ -58,7 +58,9 @@ def train_clients(
     if stale:
         names = [name for name in names if is_stale(place, name, base.digest)]
     recipes = {name: make_recipe(place, name, chosen, settings, base, tokenizer) for name in names}
-    joining = {name: recipe for name, recipe in recipes.items() if can_join(recipe)}
+    able = {name: recipe for name, recipe in recipes.items() if can_join(recipe)}
+    dtype = next((recipe.dtype for recipe in able.values()), None)
+    joining = {name: recipe for name, recipe in able.items() if recipe.dtype == dtype}
     done = Training(versions=(), failed=())
     if len(joining) > 1 or (stale and joining) or (memory is not None and joining):
         with contextlib.suppress(CannotShare):  # then one after another

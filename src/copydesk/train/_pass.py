@@ -230,6 +230,8 @@ class _Crew:
     active: list[_Member] = field(default_factory=list[_Member])
     most: int = 0
     """Members that there were at once, at most."""
+    vacancy: bool = True
+    """Somebody has left since a run was told to wait."""
 
     def admit(self) -> None:
         """Let waiting runs join while they fit.
@@ -237,7 +239,7 @@ class _Crew:
         Raises:
             CannotShare, InvalidInput: as `tune_together`.
         """
-        while self.waiting:
+        while self.waiting and self.vacancy:
             run = self.waiting[0]
             try:
                 fits = self._join(run)
@@ -246,9 +248,10 @@ class _Crew:
             except CopydeskError as error:
                 fits = True
                 self.failed(run.name, error)
-            if not fits:
-                return
-            self.waiting.pop(0)
+            if fits:
+                self.waiting.pop(0)
+            else:
+                self.vacancy = False
 
     def _join(self, run: PassRun) -> bool:
         """Let a run join; false when it must wait."""
@@ -325,6 +328,7 @@ class _Crew:
         """Take a member out; harmless when it is out already."""
         if member in self.active:
             self.active.remove(member)
+            self.vacancy = True
             member.exit.close()
 
     def close(self) -> None:
