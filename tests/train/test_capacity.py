@@ -1,7 +1,9 @@
 """What a run needs, against what is measured, and runs in too little memory."""
 
+import gc
 import json
 import re
+import weakref
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,18 @@ def test_micro_batches_shrink_until_they_fit() -> None:
         micro_tokens(NEED, 200, NEED.at(100))
     with pytest.raises(OutOfMemory, match="No max_length fits"):
         micro_tokens(NEED, 200, NEED.fixed)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_measuring_leaves_nothing_behind(tiny_base: Path, method: str) -> None:
+    """A graph that held itself once kept every run's model in memory until the process ended."""
+    tuned, run = prepared(tiny_base, method)
+    example = Encoded(id="x", ids=tuple(range(100)), prompt_length=50)
+    measure_need(tuned, [example], run)
+    gone = [weakref.ref(parameter) for parameter in tuned.model.parameters()]
+    del tuned
+    gc.collect()
+    assert not any(reference() is not None for reference in gone)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

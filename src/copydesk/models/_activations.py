@@ -26,7 +26,8 @@ def kept_bytes(tuned: Tuned, packed: Packed) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # Not the tensor itself: a node that saves its own output would then hold itself for ever.
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         states = answer_states(tuned, packed)

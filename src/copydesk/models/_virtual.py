@@ -14,6 +14,7 @@ from peft import PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_mod
 from transformers import DynamicCache
 
 from copydesk.errors import InvalidInput
+from copydesk.models._attention import cache_argument
 from copydesk.models._load import Base
 from copydesk.models._low_rank import save_peft
 from copydesk.models._method_settings import PrefixSettings, PromptSettings
@@ -105,7 +106,7 @@ def _start_from_text(base: Base, wrapper: PeftModel, count: int) -> None:
     options: dict[str, Any] = {"segment_lengths": (count,)} if base.packed else {}
     trunk(
         input_ids=_initial_ids(base, count)[None],
-        past_key_values=cache,
+        **{cache_argument(trunk): cache},
         use_cache=True,
         **options,
     )
