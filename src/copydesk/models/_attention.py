@@ -4,7 +4,6 @@ The examples of a packed batch must not see each other. A block-diagonal mask wo
 here each example is attended by itself, so the cost is the sum of the squared lengths.
 """
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -110,9 +109,3 @@ def register() -> None:
     """Make the attention known to transformers; harmless when called again."""
     AttentionInterface.register(ATTENTION, _packed_attention)
     AttentionMaskInterface.register(ATTENTION, _no_mask)
-
-
-def cache_argument(trunk: torch.nn.Module) -> str:
-    """What a model's forward calls its cache: `cache` from transformers 5.24 on."""
-    names = inspect.signature(trunk.forward).parameters
-    return "cache" if "cache" in names else "past_key_values"

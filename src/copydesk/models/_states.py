@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from copydesk.models._attention import SegmentPrefix, cache_argument
+from copydesk.models._attention import SegmentPrefix
 from copydesk.models._pack import Packed
 from copydesk.models._tuned import Tuned, VirtualTokens
 
@@ -72,7 +72,7 @@ def prefix_states(tuned: Tuned, ids: Sequence[int]) -> SegmentPrefix:
         trunk(
             **inputs,
             position_ids=torch.arange(start, start + length, device=tuned.model.device)[None],
-            **{cache_argument(trunk): cache},
+            past_key_values=cache,
             use_cache=True,
             segment_lengths=(length,),
             segment_prefix=before,
@@ -120,7 +120,7 @@ def _apart(trunk: Any, packed: Packed, tuned: Tuned) -> torch.Tensor:
                 "use_cache": False,
             }
         elif virtual is not None:
-            inputs = {"input_ids": ids_T[None], cache_argument(trunk): virtual.cache()}
+            inputs = {"input_ids": ids_T[None], "past_key_values": virtual.cache()}
         states.append(trunk(**inputs).last_hidden_state[0, -len(ids_T) :])
     return torch.cat(states)
 

@@ -14,7 +14,6 @@ from peft import PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_mod
 from transformers import DynamicCache
 
 from copydesk.errors import InvalidInput
-from copydesk.models._attention import cache_argument
 from copydesk.models._load import Base
 from copydesk.models._low_rank import save_peft
 from copydesk.models._method_settings import PrefixSettings, PromptSettings
@@ -106,7 +105,7 @@ def _start_from_text(base: Base, wrapper: PeftModel, count: int) -> None:
     options: dict[str, Any] = {"segment_lengths": (count,)} if base.packed else {}
     trunk(
         input_ids=_initial_ids(base, count)[None],
-        **{cache_argument(trunk): cache},
+        past_key_values=cache,
         use_cache=True,
         **options,
     )
