@@ -1,4 +1,4 @@
-"""Language models: fetch, load, tune with a method, pack examples, lose, save.
+"""Language models: fetch, load, tune with a method, alone or many in a bank, pack, lose, save.
 
 The only room that imports `peft` and `bitsandbytes`. Reads: bases in Hugging Face layout
 (safetensors only; nothing is loaded by pickle, no code comes with a model). Writes: the cache of
@@ -7,7 +7,8 @@ clients, workspaces, where a text came from.
 
 Shape letters in tensor names: T tokens of a packed batch, L positions that carry loss, P virtual
 tokens, G tokens with virtual ones among them, D hidden width, V vocabulary, H heads, K width of a
-head, R rank, M width of a bottleneck.
+head, R rank, S sum of ranks, I inner width of a gated MLP, O width of a layer's output, M width of
+a bottleneck.
 """
 
 from copydesk.models._activations import kept_bytes
