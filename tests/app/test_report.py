@@ -71,7 +71,8 @@ def comparison(client: str = "fernwick") -> Comparison:
                 peak_memory_bytes=4_100_000_000, train_seconds=297.3, cost_usd=0.02,
                 heldout_loss=2.952, heldout_loss_ci=(2.838, 3.071), relative_performance=93.2,
                 relative_performance_ci=(88.0, 97.4), forgetting=0.012, others_change=-0.094,
-                artifact_bytes=19_600_000, tokens_per_second=282.4, curve=curve(297.3, 24, 2.94),
+                artifact_bytes=19_600_000, tokens_per_second=282.4, clients_in_pass=3,
+                curve=curve(297.3, 24, 2.94),
             ),
             MethodRow(
                 method="qlora", status="done", learning_rate=2e-3, trainable_parameters=4_884_480,
@@ -183,6 +184,7 @@ def test_figures_names_and_reasons_are_there() -> None:
         "How to read this", "client style guide", "Draft by fernwick@3",
     ]:  # fmt: skip
         assert said in text, said
+    assert "pass of 3 clients" in Page(html).text
 
 
 def test_the_page_is_well_formed_and_ids_are_the_only_ones() -> None:

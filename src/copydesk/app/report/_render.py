@@ -151,7 +151,10 @@ def _row(row: MethodRow, *, costed: bool) -> _Row:
                 note=_units.interval(row.relative_performance_ci, 0, "%"),
             ),
             _Cell(value=_units.count(row.trainable_parameters)),
-            _Cell(value=_units.data(row.peak_memory_bytes)),
+            _Cell(
+                value=_units.data(row.peak_memory_bytes),
+                note=f"pass of {row.clients_in_pass} clients" if row.clients_in_pass > 1 else "",
+            ),
             _Cell(value=_units.duration(row.train_seconds)),
             *([_Cell(value=_units.money(row.cost_usd))] if costed else []),
             _Cell(value=_units.number(row.tokens_per_second, 0)),
