@@ -31,6 +31,7 @@ from copydesk.models import (
     Tuned,
     encode_example,
     find_method,
+    free_memory,
     load_base,
 )
 from copydesk.records import Message, Progress
@@ -130,22 +131,25 @@ def _killed(
     (Path(folder) / "result.json").write_text(json.dumps([result.steps, result.kept_step]))
 
 
-def _squeezed(base: str, folder: str, tokens: list[int]) -> None:
-    """Train on examples of 750 tokens with room for so many at once; what came of each, as JSON."""
+def _squeezed(base: str, folder: str, room: int) -> None:
+    """Train on examples of 750 tokens with room for so many at once; what came of it, as JSON.
+
+    In a process of its own: what the allocator gives back of an earlier run would be room too.
+    """
     tuned, run = prepared(Path(base), "lora", max_steps=1, batch_tokens=2048)
     examples = [Encoded(id=str(n), ids=tuple(range(250)) * 3, prompt_length=600) for n in range(2)]
     need = measure_need(tuned, examples, run)
-    said: dict[int, int | str] = {}
-    for room in tokens:
-        limit = psutil.Process().memory_info().vms + need.at(room)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    free_memory()
+    limit = psutil.Process().memory_info().vms + need.at(room)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    said: int | str
+    try:
         given: dict[str, Any] = {"run": run, "run_digest": "r", "task": "squeezed"}
-        try:
-            result = train(tuned, examples, examples[:1], folder=Path(folder) / str(room), **given)
-            said[room] = result.micro_tokens
-        except OutOfMemory as error:
-            said[room] = str(error)
-    (Path(folder) / "said.json").write_text(json.dumps(said))
+        result = train(tuned, examples, examples[:1], folder=Path(folder) / str(room), **given)
+        said = result.micro_tokens
+    except OutOfMemory as error:
+        said = str(error)
+    (Path(folder) / f"said-{room}.json").write_text(json.dumps(said))
 
 
 def _main() -> None:
@@ -181,11 +185,11 @@ class Children:
         run = {"base": str(base), "method": method, "settings": settings, "folder": str(folder)}
         return self._do({"do": "killed", "kill": kill, "seed": self._count, **run})
 
-    def squeeze(self, base: Path, folder: Path, tokens: list[int]) -> dict[str, Any]:
-        """What comes of runs with room for so many tokens at once."""
-        order = {"do": "squeezed", "base": str(base), "folder": str(folder), "tokens": tokens}
+    def squeeze(self, base: Path, folder: Path, room: int) -> int | str:
+        """What comes of a run with room for so many tokens at once: how many ran, or the error."""
+        order = {"do": "squeezed", "base": str(base), "folder": str(folder), "room": room}
         assert self._do(order) == "0"
-        return json.loads((folder / "said.json").read_text())
+        return json.loads((folder / f"said-{room}.json").read_text())
 
     def _do(self, order: dict[str, Any]) -> str:
         assert self._process.stdin and self._process.stdout
