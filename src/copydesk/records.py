@@ -240,7 +240,18 @@ def ignore_progress(_: Progress) -> None:
     """The listener for callers that do not want to know."""
 
 
-RowStatus = Literal["done", "out_of_memory", "diverged", "failed"]
+RowStatus = Literal["done", "out_of_memory", "diverged", "cut", "failed"]
+"""`cut` is a method that the budget ended; its figures are those of what was done by then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweptRate:
+    """A learning rate that was tried before the comparison."""
+
+    learning_rate: float
+    loss: float | None
+    """On training pages set aside for the sweep, in nats a token; None where it diverged."""
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,14 +295,36 @@ class MethodRow:
     """Training tokens, prompt and answer, a second."""
     clients_in_pass: int = 1
     """How many clients were trained beside one another when the memory was measured."""
+    seeds: int = 1
+    """Runs behind the figures: losses and times are means over them, memory is the greatest."""
+    swept: tuple[SweptRate, ...] = ()
+    """The rates that were tried; the best on pages set aside from training is `learning_rate`."""
+    sweep_seconds: float | None = None
+    epoch_seconds: float | None = None
+    """Training time of one pass over the client's pages."""
+    seconds_to_95: float | None = None
+    """Training time until 95% of full fine-tuning's gain; None where it was not reached."""
+    instruction_score: float | None = None
+    """Share of the instruction probe's tasks done as told, 0 to 1."""
+    instruction_change: float | None = None
+    """`instruction_score` minus the base's."""
+    generation_tokens_per_second: float | None = None
+    """Of one request, as the method leaves the model."""
+    merged_tokens_per_second: float | None = None
+    """The same with the adapter folded into the base; None for what does not merge."""
+    tied_with: tuple[str, ...] = ()
+    """Methods whose intervals of relative performance overlap this one's."""
+    predicted_peak_memory_bytes: int | None = None
+    predicted_train_seconds: float | None = None
     curve: tuple[LossPoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Tuning methods measured on one client's held-out pages."""
+    """Tuning methods measured on held-out pages of one client, or of several pooled."""
 
     client: str
+    """Its name; of several, their names joined by ` + `."""
     base: str
     created: str
     """ISO time, UTC."""
@@ -305,3 +338,92 @@ class Comparison:
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     """Method -> its settings as text, for the report's footnotes."""
+    clients: tuple[str, ...] = ()
+    """Whose pages were pooled; empty in comparisons from before there was pooling."""
+    budget_seconds: float | None = None
+    spent_seconds: float | None = None
+    """Time of all that was run for it, sweeps and scoring included."""
+    recommended: str | None = None
+    """The cheapest of the methods that are tied with the best."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryParts:
+    """Bytes of training's peak, by what they hold."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    quantisation: int
+    """Constants of quantised weights; 0 where nothing is."""
+    overhead: int
+    """Runtime, libraries and allocator."""
+
+    @property
+    def total(self) -> int:
+        """Their sum."""
+        return (
+            self.weights
+            + self.gradients
+            + self.optimizer
+            + self.activations
+            + self.logits
+            + self.quantisation
+            + self.overhead
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run would take, predicted before it is run."""
+
+    model: str
+    method: str
+    hardware: str
+    """Name of the hardware card, with the count: `h100x8`, or `this`."""
+    settings: Mapping[str, str]
+    total_parameters: int
+    trainable_parameters: int
+    memory: MemoryParts
+    """Of the most loaded device."""
+    peak_memory_bytes: int
+    device_memory_bytes: int
+    """What one device has."""
+    fits: bool
+    epoch_tokens: int
+    epoch_seconds: float | None
+    """None where the hardware's rates are not known."""
+    cost_usd: float | None
+    """Of the whole run; None where the hardware has no price."""
+    artifact_bytes: int
+    """What the method leaves: an adapter, or a base."""
+    checkpoint_bytes: int
+    """A resumable checkpoint: trained weights and optimiser state."""
+    largest_batch_tokens: int | None
+    """Most tokens run at once that fit; None where not even one sequence does."""
+    notes: tuple[str, ...] = ()
+    """What the figures assume, and what to change where it does not fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One ground of a choice."""
+
+    text: str
+    """A sentence, with the numbers that it rests on."""
+    source: str
+    """Whose finding it is: a publication, or a comparison of this workspace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The method that is recommended, and why."""
+
+    method: str
+    settings: Mapping[str, str]
+    reasons: tuple[Reason, ...]
+    runner_up: str
+    would_change: tuple[str, ...]
+    """What, if it were otherwise, would make it the runner-up."""

@@ -1,0 +1,163 @@
+"""Commands about workspaces, bases, clients and their pages."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from copydesk import desk
+from copydesk.app._options import AsJson, InWorkspace, fields_of, pairs
+from copydesk.app._output import emit_json, out, size
+from copydesk.app._progress import ProgressView
+
+commands = typer.Typer()
+base_app = typer.Typer(help="Base models.", no_args_is_help=True)
+client_app = typer.Typer(help="Clients.", no_args_is_help=True)
+commands.add_typer(base_app, name="base")
+commands.add_typer(client_app, name="client")
+
+
+@commands.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Make a workspace.
+
+    Example: copydesk init agency
+    """
+    with desk.init(folder) as workspace:
+        if as_json:
+            emit_json({"workspace": workspace.root})
+        else:
+            out.print(f"Made {workspace.root}. Next: copydesk client add NAME", soft_wrap=True)
+
+
+@base_app.command("pull")
+def base_pull(
+    ref: Annotated[str | None, typer.Argument(metavar="[smollm2-135m | HF_ID | PATH]")] = None,
+    as_json: AsJson = False,
+    workspace: InWorkspace = None,
+) -> None:
+    """Fetch a base into your cache, once; without a name the workspace's own.
+
+    Example: copydesk base pull smollm2-135m
+    """
+    if ref is None:
+        with desk.open_workspace(workspace) as opened:
+            ref = opened.config.base
+    with ProgressView() as view:
+        info = desk.pull_base(ref, listener=view)
+    if as_json:
+        emit_json({"base": info})
+    else:
+        out.print(f"{info.name}: {size(info.bytes)} at {info.path}", soft_wrap=True)
+
+
+@base_app.command("list")
+def base_list(as_json: AsJson = False) -> None:
+    """List the bases in your cache.
+
+    Example: copydesk base list
+    """
+    bases = desk.list_bases()
+    if as_json:
+        emit_json({"bases": bases})
+    for info in () if as_json else bases:
+        out.print(f"{info.name}  {size(info.bytes)}  {info.digest[:12]}  {info.path}")
+    if not bases and not as_json:
+        out.print("No base yet. Fetch one with: copydesk base pull smollm2-135m")
+
+
+@client_app.command("add")
+def client_add(
+    name: str,
+    style_guide: Annotated[
+        Path | None, typer.Option(help="TOML with voice, banned, prefer, length; or prose.")
+    ] = None,
+    as_json: AsJson = False,
+    workspace: InWorkspace = None,
+) -> None:
+    """Add a client.
+
+    Example: copydesk client add acme --style-guide acme.toml
+    """
+    with desk.open_workspace(workspace) as opened:
+        info = opened.add_client(name, style_guide)
+    if as_json:
+        emit_json({"client": info})
+    else:
+        out.print(f"Added {name}. Next: copydesk curate {name} FILE")
+
+
+@client_app.command("list")
+def client_list(as_json: AsJson = False, workspace: InWorkspace = None) -> None:
+    """List clients.
+
+    Example: copydesk client list
+    """
+    with desk.open_workspace(workspace) as opened:
+        clients = opened.clients()
+    if as_json:
+        emit_json({"clients": clients})
+    for info in () if as_json else clients:
+        guide = "style guide" if info.style_guide else "no style guide"
+        out.print(f"{info.name}  {info.documents} pages  {info.versions} versions  {guide}")
+
+
+@client_app.command("delete")
+def client_delete(
+    name: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    workspace: InWorkspace = None,
+) -> None:
+    """Delete a client: pages, adapters, comparisons and drafts.
+
+    Example: copydesk client delete acme --yes
+    """
+    from copydesk.app._reporting import write_report
+
+    with desk.open_workspace(workspace) as opened:
+        opened.catalogue.client(name)
+        question = f"Delete {name} and everything made from its pages?"
+        if not yes and not typer.confirm(question, err=True):
+            raise typer.Abort
+        reported = opened.report_path.exists()
+        opened.delete_client(name)
+        if reported:
+            write_report(opened)
+    if as_json:
+        emit_json({"deleted": name})
+    else:
+        out.print(f"Deleted {name}.")
+
+
+@commands.command()
+def curate(
+    client: str,
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...")],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="field=COLUMN of a CSV, e.g. title=Headline. Repeatable."),
+    ] = None,
+    as_json: AsJson = False,
+    workspace: InWorkspace = None,
+) -> None:
+    """Clean, deduplicate and split a client's pages: JSONL, JSON, CSV, Markdown files or folders.
+
+    JSON may also hold ready-made examples, told apart record by record: messages, prompt and
+    completion, Alpaca's instruction and output, ShareGPT's conversations, or text alone.
+
+    Example: copydesk curate acme posts.jsonl blog/ --column title=Headline
+    Example: copydesk curate acme chats.jsonl
+    """
+    from copydesk.app._tables import show_curation
+
+    columns = {key: str(value) for key, value in pairs(column or [], "--column").items()}
+    with desk.open_workspace(workspace) as opened, ProgressView() as view:
+        result = opened.curate(client, sources, columns=columns or None, listener=view)
+    if as_json:
+        emit_json(fields_of(result))
+    else:
+        show_curation(result)

@@ -1,0 +1,146 @@
+"""Commands about drafts, what versions leave, and the demo."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from copydesk import desk
+from copydesk.app._options import AsJson, InWorkspace, fields_of
+from copydesk.app._output import emit_json, out
+from copydesk.app._progress import ProgressView, StopRequest
+from copydesk.errors import InvalidInput
+from copydesk.records import Brief
+
+commands = typer.Typer()
+
+
+@commands.command()
+def write(
+    briefs: Annotated[list[Path] | None, typer.Argument(metavar="[BRIEF...]")] = None,
+    client: Annotated[str, typer.Option(help="NAME or NAME@VERSION.", show_default=False)] = "",
+    title: Annotated[str | None, typer.Option(help="In place of a brief file.")] = None,
+    keyword: Annotated[str | None, typer.Option()] = None,
+    format_: Annotated[str, typer.Option("--format")] = "blog",
+    point: Annotated[list[str] | None, typer.Option(help="To cover. Repeatable.")] = None,
+    length: Annotated[int | None, typer.Option(help="Wanted words.")] = None,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0, max=2)] = 0.7,
+    top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 0.9,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: AsJson = False,
+    workspace: InWorkspace = None,
+) -> None:
+    """Write a checked draft for each brief, by a client's newest version.
+
+    Example: copydesk write brief.yaml --client acme
+    Example: copydesk write --client acme --title "Spring bulbs" --keyword bulbs --length 150
+    """
+    from copydesk.app._reporting import write_report
+    from copydesk.app._tables import show_written
+    from copydesk.content import make_brief, read_brief
+
+    if not client:
+        raise InvalidInput("No client is named", todo="Add --client NAME.")
+    wanted: list[Brief] = [read_brief(path) for path in briefs or []]
+    if title is not None:
+        wanted.append(
+            make_brief(
+                title=title, keyword=keyword, format=format_, points=point or (), length=length
+            )
+        )
+    if not wanted:
+        raise InvalidInput("There is nothing to write", todo="Name a brief file, or use --title.")
+    with desk.open_workspace(workspace) as opened:
+        written = opened.write(
+            client,
+            wanted,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            on_text=None if as_json else _say,
+        )
+        write_report(opened)
+    if as_json:
+        emit_json({"drafts": [{**fields_of(item.draft), "path": item.path} for item in written]})
+    for item in () if as_json else written:
+        show_written(item)
+
+
+@commands.command()
+def check(
+    drafts: Annotated[list[Path], typer.Argument(metavar="DRAFT...")],
+    client: Annotated[str, typer.Option(help="Whose style guide and pages to check against.")],
+    brief: Annotated[Path | None, typer.Option(help="The brief that was to be met.")] = None,
+    as_json: AsJson = False,
+    workspace: InWorkspace = None,
+) -> None:
+    """Check draft files. Exit code 1 when a finding is an error.
+
+    Example: copydesk check draft.md --client acme
+    """
+    from copydesk.app._tables import show_findings
+    from copydesk.content import read_brief, read_draft
+
+    with desk.open_workspace(workspace) as opened:
+        results = opened.check(client, drafts, brief=read_brief(brief) if brief else None)
+    if as_json:
+        emit_json({"drafts": results})
+    for item in () if as_json else results:
+        out.print(f"[bold]{item.path}[/]")
+        show_findings(read_draft(item.path).text, item.findings)
+    if any(finding.severity == "error" for item in results for finding in item.findings):
+        raise typer.Exit(1)
+
+
+@commands.command()
+def export(
+    version: Annotated[str, typer.Argument(metavar="CLIENT@VERSION")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    to: Annotated[str, typer.Option(help="peft or merged.")] = "peft",
+    as_json: AsJson = False,
+    workspace: InWorkspace = None,
+) -> None:
+    """Copy a version out: its PEFT adapter, or merged into a base of its own.
+
+    Example: copydesk export acme@2 --to merged acme-model
+    """
+    with desk.open_workspace(workspace) as opened:
+        path = opened.export(version, to=to, folder=folder)
+    if as_json:
+        emit_json({"path": path})
+    else:
+        out.print(f"Wrote {path}", soft_wrap=True)
+
+
+@commands.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]")] = Path("copydesk-demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Run the main job on three invented clients; goes on where it was cut off.
+
+    Example: copydesk demo
+    """
+    from copydesk.app._demo import run_demo
+
+    if as_json:
+        out.file = sys.stderr
+    stop = StopRequest()
+    with stop.listening(), ProgressView() as view:
+        workspace, report = run_demo(folder, listener=view, should_stop=stop)
+    if as_json:
+        emit_json(
+            {
+                "workspace": workspace.root,
+                "comparisons": workspace.comparisons(),
+                "drafts": workspace.drafts(),
+                "report": report,
+            }
+        )
+    else:
+        out.print(f"Open it in a browser: {report}", soft_wrap=True)
+
+
+def _say(text: str) -> None:
+    out.print(text, end="", markup=False, soft_wrap=True)

@@ -1,0 +1,107 @@
+"""Commands that train, measure and predict."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from copydesk import desk
+from copydesk.app._options import AsJson, InWorkspace, Settings, exit_code, fields_of, pairs
+from copydesk.app._output import emit_json, out, parse_size, show_error
+from copydesk.app._progress import ProgressView, StopRequest
+from copydesk.errors import InvalidInput
+
+commands = typer.Typer()
+
+
+@commands.command()
+def train(
+    clients: Annotated[list[str] | None, typer.Argument(metavar="[CLIENT]...")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every client that has pages.")] = False,
+    stale: Annotated[
+        bool,
+        typer.Option(
+            help="Only adapters of an earlier base; replaced all at once when each is better "
+            "than the new base on its held-out pages."
+        ),
+    ] = False,
+    method: Annotated[
+        str, typer.Option(help="auto, full, lora, dora, qlora, prefix, prompt or bottleneck.")
+    ] = "auto",
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="TOML with method and settings; --set overrides it.", metavar="FILE"),
+    ] = None,
+    settings: Settings = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="The most to take, e.g. 8GB; clients that do not fit wait."),
+    ] = None,
+    as_json: AsJson = False,
+    workspace: InWorkspace = None,
+) -> None:
+    """Train a version for each client, several in one pass. What was cut off goes on.
+
+    Example: copydesk train acme birch --method lora --set lora_r=16 --set epochs=2
+    """
+    from copydesk.app._tables import show_training
+
+    if bool(clients) == every:
+        wrong = "--all is every client, and some are named" if every else "No client is named"
+        raise InvalidInput(wrong, todo="Name clients, or use --all.")
+    stop = StopRequest()
+    chosen = desk.read_recipe(recipe) if recipe else {}
+    chosen |= pairs(settings or [], "--set")
+    with (
+        desk.open_workspace(workspace) as opened,
+        stop.listening(),
+        ProgressView() as view,
+    ):
+        result = opened.train(
+            None if every else clients,
+            method=method,
+            settings=chosen,
+            stale=stale,
+            memory=parse_size(memory) if memory else None,
+            listener=view,
+            should_stop=stop,
+        )
+    if as_json:
+        emit_json(fields_of(result))
+    else:
+        show_training(result)
+    for failed in result.failed:
+        show_error(failed.error, as_json=False)
+    if result.failed:
+        raise typer.Exit(exit_code(result.failed[0].error))
+
+
+@commands.command()
+def compare(
+    client: str,
+    methods: Annotated[str, typer.Option(help="Comma-separated.")] = "lora,full",
+    settings: Settings = None,
+    as_json: AsJson = False,
+    workspace: InWorkspace = None,
+) -> None:
+    """Measure tuning methods on held-out pages, beside the base untuned and prompted.
+
+    Example: copydesk compare acme --methods lora,full
+    """
+    from copydesk.app._reporting import write_report
+    from copydesk.app._tables import show_comparison
+
+    stop = StopRequest()
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    chosen = pairs(settings or [], "--set")
+    with desk.open_workspace(workspace) as opened:
+        with stop.listening(), ProgressView() as view:
+            result = opened.compare(
+                client, methods=names, settings=chosen, listener=view, should_stop=stop
+            )
+        report = write_report(opened)
+    if as_json:
+        emit_json({**fields_of(result), "report": report})
+    else:
+        show_comparison(result)
+        out.print(f"Report: {report}", soft_wrap=True)
