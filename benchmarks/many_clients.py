@@ -14,8 +14,8 @@ layers, eight examples a step. Every figure is the wall time of whole processes,
 
 `ratio` is rival over ours, `solo_ratio` solo over ours; `memory_ratio` is the pass's peak over a
 solo run's. `--sweep` adds the rate of a pass over other numbers of clients, at steps of 8 examples
-and of 2 (`batch`): where mixing clients stops paying. It cuts runs short, to about 512 examples a
-point in all and at least one step a client, leaves out points of over 1,024, and is drawn into
+and of 2 (`batch`): where mixing clients stops paying. It cuts runs short, to about 128 examples a
+point in all and at least one step a client, leaves out points of over 512, and is drawn into
 `results/many-clients.svg`. No other trainer of several adapters was run:
 the published one, mlora 0.5.2, wants torch below 2.4 and transformers below 4.45, and its torch
 comes as a CUDA build of several gigabytes.
@@ -35,7 +35,7 @@ from typing import Any
 from _case import emit, need, posts, run_child, versions
 
 EXAMPLES, TOKENS = 32, 90
-SWEPT, MOST_SWEPT = 512, 1024
+SWEPT, MOST_SWEPT = 128, 512
 """Examples of a point of the sweep, and the most that one may have."""
 HERE = str(Path(__file__))
 PLOT = Path(__file__).parent / "results" / "many-clients.svg"
