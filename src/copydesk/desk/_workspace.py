@@ -31,6 +31,7 @@ from copydesk.desk._place import (
     client_style_guide,
     client_training_index,
 )
+from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run
 from copydesk.desk._results import Checked, ClientInfo, Curation, Training, Written
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
 from copydesk.records import (
@@ -39,6 +40,7 @@ from copydesk.records import (
     Draft,
     Listener,
     Material,
+    Plan,
     StyleGuide,
     ignore_progress,
 )
@@ -75,14 +77,21 @@ def open_workspace(path: PathLike | None = None) -> "Workspace":
         UnknownName: there is none.
         InvalidInput: its copydesk.toml cannot be used.
     """
+    found = find_workspace(path)
+    if found is not None:
+        return Workspace(found)
     start = Path(path).expanduser() if path is not None else Path.cwd()
-    tried = [start] if path is not None else [start, *start.resolve().parents]
-    for folder in tried:
-        if (folder / CONFIG_FILE).is_file():
-            return Workspace(folder)
     raise UnknownName(
         "There is no workspace here", where=str(start), todo="Make one with: copydesk init DIR"
     )
+
+
+def find_workspace(path: PathLike | None = None) -> Path | None:
+    """The folder of the workspace at `path`, or of the nearest one at or above the current folder;
+    None where there is none."""
+    start = Path(path).expanduser() if path is not None else Path.cwd()
+    tried = [start] if path is not None else [start, *start.resolve().parents]
+    return next((folder for folder in tried if (folder / CONFIG_FILE).is_file()), None)
 
 
 class Workspace:
@@ -312,6 +321,30 @@ class Workspace:
             settings=settings or {},
             listener=listener,
             should_stop=should_stop,
+        )
+
+    def plan(
+        self,
+        model: str | None = None,
+        *,
+        method: str = "lora",
+        hardware: str = DEFAULT_HARDWARE,
+        settings: Mapping[str, Any] | None = None,
+        epoch_tokens: int | None = None,
+    ) -> Plan:
+        """Predict a run with the workspace's base and settings, and hardware cards of its own.
+
+        Arguments and errors are those of `copydesk.desk.plan_run`; `model` is by default the
+        workspace's base.
+        """
+        return plan_run(
+            model or self.config.base,
+            method=method,
+            hardware=hardware,
+            settings={**self.config.settings.get(method, {}), **(settings or {})},
+            epoch_tokens=epoch_tokens,
+            root=self.root,
+            hourly_usd=self.config.hourly_usd,
         )
 
     def comparisons(self) -> tuple[Comparison, ...]:

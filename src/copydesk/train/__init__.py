@@ -5,10 +5,12 @@ metrics into the run's folder, and to trackers where they are asked for. Does no
 files, workspaces, HTTP, which method it runs.
 """
 
+from copydesk.train._capacity import LEAST_TOKENS, MICRO_TOKENS
 from copydesk.train._checkpoint import clear_run
 from copydesk.train._loop import train
 from copydesk.train._memory import PeakMemory
 from copydesk.train._metrics import MetricSink, TrackerName, check_trackers
+from copydesk.train._optimizers import optimizer_bytes
 from copydesk.train._pass import PassRun, can_join, tune_together
 from copydesk.train._recipes import read_recipe, recipe_method
 from copydesk.train._session import TrainResult
@@ -16,6 +18,8 @@ from copydesk.train._settings import RunSettings, make_settings, settings_record
 from copydesk.train._tune import Recipe, Tuning, check_recipe, tune
 
 __all__ = [
+    "LEAST_TOKENS",
+    "MICRO_TOKENS",
     "MetricSink",
     "PassRun",
     "PeakMemory",
@@ -29,6 +33,7 @@ __all__ = [
     "check_trackers",
     "clear_run",
     "make_settings",
+    "optimizer_bytes",
     "read_recipe",
     "recipe_method",
     "settings_record",
