@@ -81,6 +81,12 @@ def compare(
     client: str,
     methods: Annotated[str, typer.Option(help="Comma-separated.")] = "lora,full",
     settings: Settings = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write the exact figures there.", metavar="FILE")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write verdict and table there.", metavar="FILE")
+    ] = None,
     as_json: AsJson = False,
     workspace: InWorkspace = None,
 ) -> None:
@@ -88,9 +94,11 @@ def compare(
 
     Example: copydesk compare acme --methods lora,full
     """
+    from copydesk.app._comparison_files import check_targets, write_files
     from copydesk.app._reporting import write_report
     from copydesk.app._tables import show_comparison
 
+    check_targets(csv, markdown)
     stop = StopRequest()
     names = [name.strip() for name in methods.split(",") if name.strip()]
     chosen = pairs(settings or [], "--set")
@@ -100,8 +108,11 @@ def compare(
                 client, methods=names, settings=chosen, listener=view, should_stop=stop
             )
         report = write_report(opened)
+    files = write_files(result, csv=csv, markdown=markdown)
     if as_json:
         emit_json({**fields_of(result), "report": report})
     else:
         show_comparison(result)
+        for path in files:
+            out.print(f"Written: {path}", soft_wrap=True)
         out.print(f"Report: {report}", soft_wrap=True)
