@@ -20,6 +20,9 @@ from copydesk.train import make_settings
 MODEL = "llama-3.1-70b"
 DEVICE = "h100"
 RANK = 8
+BATCH_TOKENS = 16_384
+"""Of a step, on all devices together: some 16 pages."""
+_SMALL_BATCH = 1024
 COLUMNS = ("lora", "full", "qlora")
 _COUNTS = (1, 2, 4, 8, 16, 32)
 _TARGETS: Mapping[str, tuple[str, ...] | str] = {
@@ -77,11 +80,10 @@ def claims_table(*, cache: Path) -> ClaimsTable:
     machine = find_machine(DEVICE)
     runs = {name: size_run(architecture, name, machine, _settings(name)) for name in COLUMNS}
     placed = {name: _fitting(sizes) for name, sizes in runs.items()}
-    hours = {name: _hours(sizes, machine) for name, sizes in runs.items()}
     cells = [
         *_parameter_cells(architecture),
         *_memory_cells(architecture, runs),
-        *_time_cells(hours),
+        *_time_cells(runs, machine),
         *_performance_cells(),
         *_cost_cells(runs, placed),
     ]
@@ -92,7 +94,7 @@ def claims_table(*, cache: Path) -> ClaimsTable:
             f"LoRA and QLoRA: r={RANK} beside every linear layer, base in bfloat16 or 4 bits. "
             "Full: bfloat16 weights and gradients, AdamW's moments and a copy of the weights in "
             "float32.",
-            "1,024 tokens at once, in one example.",
+            f"1,024 tokens at once, in one example; {BATCH_TOKENS:,} a step.",
             f"An epoch of {EPOCH_TOKENS:,} tokens, since the article names none. Times are as if "
             "one H100 could hold each of the three: what matters is their ratio.",
             "Cost: three epochs on the smallest machine of H100s that holds the run.",
@@ -114,13 +116,13 @@ def _fitting(sizes: Sizes) -> Machine:
     return machines[-1]
 
 
-def _hours(sizes: Sizes, machine: Machine) -> float:
+def _hours(sizes: Sizes, machine: Machine, batch_tokens: int = BATCH_TOKENS) -> float:
     seconds = epoch_seconds(
         sizes.trace,
         sizes.fixed,
         machine,
         tokens=EPOCH_TOKENS,
-        batch_tokens=sizes.run.batch_tokens,
+        batch_tokens=batch_tokens,
     )
     return seconds / 3600
 
@@ -184,13 +186,16 @@ def _memory_cells(architecture: Architecture, runs: Mapping[str, Sizes]) -> list
     return cells
 
 
-def _time_cells(hours: Mapping[str, float]) -> list[Cell]:
+def _time_cells(runs: Mapping[str, Sizes], machine: Machine) -> list[Cell]:
+    hours = {name: _hours(sizes, machine) for name, sizes in runs.items()}
     lora, full, qlora = (hours[name] for name in COLUMNS)
+    small = [_hours(runs[name], machine, _SMALL_BATCH) for name in ("lora", "full")]
     reasons = {
         "lora": f"The article has LoRA at 3.5 / 18 = 19% of full's time. A step is forward, "
-        "gradients of activations and gradients of weights, of equal size each; frozen weights "
-        f"save the third. On one machine LoRA is not below 2/3 of full; we predict "
-        f"{lora / full:.0%}. 19% would need other tokens, or another machine.",
+        "gradients of activations and gradients of weights, a third of the products each; frozen "
+        "weights save the last third, and the optimiser's step. On one machine we predict "
+        f"{lora / full:.0%} with steps of {BATCH_TOKENS:,} tokens, and {small[0] / small[1]:.0%} "
+        f"with {_SMALL_BATCH:,}. 19% needs other tokens, or another machine.",
         "full": "Hours depend on tokens and machine; the article names neither. See the ratios.",
         "qlora": f"The article has QLoRA at 4.0 / 3.5 = 1.14 of LoRA's time; we predict "
         f"{qlora / lora:.2f}: the same products, and each weight is made from 4 bits again.",

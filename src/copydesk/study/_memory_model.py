@@ -21,10 +21,11 @@ from copydesk.study._shapes import Architecture
 from copydesk.study._trace import META, Held
 from copydesk.train import RunSettings, optimizer_bytes
 
-CPU_RUNTIME = 700_000_000
+CPU_RUNTIME = 420_000_000
 """Resident memory of the process before the base: Python, torch, transformers, PEFT."""
-CPU_ALLOCATOR = 0.06
-"""Share of what is alive at the peak that the C library's allocator holds beside it."""
+CPU_ALLOCATOR = 0.45
+"""Beside what is alive at the peak, as a share of it: pieces that the C library's allocator has not
+given back, and the matrix library's own buffers."""
 CUDA_RUNTIME = 600_000_000
 """CUDA's context and the libraries' workspaces on a device. From documentation, not measured."""
 CUDA_ALLOCATOR = 0.06

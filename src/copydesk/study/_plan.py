@@ -7,7 +7,7 @@ longest example whole.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,10 @@ class Sizes:
         """At the peak, with so many tokens run at once; on the line through the two traces."""
         between = self.trace.tokens - self.smaller.tokens
         share = (tokens - self.smaller.tokens) / between if between else 0.0
-        return self.smaller.peak.along(self.trace.peak, share)
+        line = self.smaller.peak.along(self.trace.peak, share)
+        # A chunk of logits does not grow with the tokens.
+        most = max(self.smaller.peak.logits, self.trace.peak.logits)
+        return replace(line, logits=min(line.logits, most))
 
     def memory(self, tokens: int, machine: Machine) -> MemoryParts:
         """With so many tokens run at once on each device."""

@@ -249,7 +249,7 @@ def _prepared(config: PretrainedConfig, method: str, own: Any, dtype: torch.dtyp
             config, config.model_type, dtype=dtype, quantisation=found.quantisation(own)
         )
         with warnings.catch_warnings():
-            # PEFT 0.21 says of experts that it ignores a rank pattern which it made itself.
+            # PEFT 0.21 says of experts that its own rank pattern matches nothing, and follows it.
             warnings.simplefilter("ignore", RuntimeWarning)
             return found.prepare(base, own, 0)
 
