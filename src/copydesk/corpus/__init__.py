@@ -20,6 +20,7 @@ from copydesk.corpus._lines import (
     write_material,
     write_rejections,
 )
+from copydesk.corpus._pipeline import CleanedCorpus, Mapper, clean_corpus, in_processes
 from copydesk.corpus._settings import CurateSettings
 from copydesk.corpus._sources import read_sources
 from copydesk.corpus._style_guide import read_style_guide
@@ -27,12 +28,16 @@ from copydesk.corpus._words import shingles, word_count
 
 __all__ = [
     "BRIEF_TEMPLATE_VERSION",
+    "CleanedCorpus",
     "CurateSettings",
     "Curated",
+    "Mapper",
     "brief_text",
+    "clean_corpus",
     "curate",
     "document_brief",
     "document_example",
+    "in_processes",
     "material_example",
     "read_material",
     "read_sources",

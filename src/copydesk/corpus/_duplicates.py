@@ -15,14 +15,18 @@ _MISSED: Final = 1e-9
 
 
 def without_duplicates(
-    pages: Iterable[Page], *, threshold: float, on_page: Callable[[], None]
+    pages: Iterable[Page],
+    *,
+    threshold: float,
+    on_page: Callable[[], None],
+    keep: frozenset[str] = frozenset(),
 ) -> tuple[list[Page], list[Rejection]]:
     """Keep the first page, by date and id, of those that are the same or nearly so.
 
     A page is compared with those kept before it, so no two kept pages are as alike as
     `threshold`. Chats are as alike as their answers or the whole, whichever is less: many chats
-    ask in the same words, and many short answers are the same. The outcome does not depend on the
-    order of `pages`.
+    ask in the same words, and many short answers are the same. Pages whose ids are in `keep` are
+    kept all the same. The outcome does not depend on the order of `pages`.
     """
     kept: list[Page] = []
     rejected: list[Rejection] = []
@@ -33,27 +37,31 @@ def without_duplicates(
         on_page()
         material, place = page.material, page.place
         text_key = hashlib.sha256(" ".join(material.text.casefold().split()).encode()).hexdigest()
-        if earlier := by_text.get(text_key):
-            rejected.append(
-                place.reject("exact-duplicate", f"Its text is that of {earlier.place.source}.")
-            )
+        wanted = material.id in keep
+        if (earlier := by_text.get(text_key)) and not (wanted and material.id not in by_id):
+            reason = f"Its text is that of {earlier.place.source}."
+            rejected.append(place.reject("exact-duplicate", reason, id=material.id))
             continue
         if earlier := by_id.get(material.id):
             rejected.append(
                 place.reject(
                     "duplicate-id",
                     f"Its id {material.id!r} is that of {earlier.place.source}, with another text.",
+                    id=material.id,
                 )
             )
             continue
         found = near.find_or_add(page)
-        if found:
+        if found and not wanted:
             earlier, likeness = found
             rejected.append(
                 place.reject(
                     "near-duplicate",
                     f"It shares {likeness:.3f} of its 5-word runs with {earlier.place.source}; "
                     f"pages of {threshold:g} or more count as one.",
+                    id=material.id,
+                    value=round(likeness, 4),
+                    threshold=threshold,
                 )
             )
             continue

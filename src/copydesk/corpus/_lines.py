@@ -16,16 +16,36 @@ from copydesk.errors import Damaged
 from copydesk.records import Chat, Document, Material, Rejection
 
 _CHAT: Final = "chat/1"
+_ALWAYS: Final = frozenset({"date", "keyword"})
 _DOCUMENTS: Final = TypeAdapter(Document)
 _CHATS: Final = TypeAdapter(Chat)
 
 
 def write_material(path: Path, material: Iterable[Material]) -> None:
     """One page or chat a line, keys sorted: equal ones give equal bytes."""
-    _write(
-        path,
-        (asdict(item) | ({"record": _CHAT} if isinstance(item, Chat) else {}) for item in material),
-    )
+    _write(path, map(material_fields, material))
+
+
+def material_line(item: Material) -> bytes:
+    """The line that `write_material` writes."""
+    return _line(material_fields(item)).encode()
+
+
+def material_fields(item: Material) -> Mapping[str, object]:
+    """A page or chat as JSON values.
+
+    What is not known of a page's provenance is left out: so pages from before it was recorded give
+    the bytes that they gave then.
+    """
+    fields = asdict(item)
+    if isinstance(item, Chat):
+        return fields | {"record": _CHAT}
+    return {name: value for name, value in fields.items() if value is not None or name in _ALWAYS}
+
+
+def rejection_line(rejection: Rejection) -> bytes:
+    """The line that `write_rejections` writes."""
+    return _line(asdict(rejection)).encode()
 
 
 def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:
@@ -85,4 +105,8 @@ def _record(line: bytes) -> object:
 def _write(path: Path, records: Iterable[Mapping[str, object]]) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for record in records:
-            file.write(json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n")
+            file.write(_line(record))
+
+
+def _line(record: Mapping[str, object]) -> str:
+    return json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n"
