@@ -1,14 +1,14 @@
 """Pages that say the same twice: the later one is left out, naming the earlier one."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, cast
 
 from datasketch import MinHash, MinHashLSH
 
-from copydesk.corpus._pages import Page
+from copydesk.corpus._pages import Page, Place
 from copydesk.corpus._words import shingles
-from copydesk.records import Chat, Rejection
+from copydesk.records import Chat, Document, Rejection
 
 _PERMUTATIONS: Final = 128
 _MISSED: Final = 1e-9
@@ -68,6 +68,27 @@ def without_duplicates(
         by_text[text_key] = by_id[material.id] = page
         kept.append(page)
     return kept, rejected
+
+
+def without_copies(
+    pages: Sequence[Document], *, of: Sequence[Document], threshold: float
+) -> list[Document]:
+    """The pages that repeat neither another one before them nor any of `of`.
+
+    For sets that were deduplicated each by itself and are to be trained on together.
+    """
+    near = _Near(threshold)
+    texts: set[str] = set()
+
+    def is_new(document: Document) -> bool:
+        place = Place(path=document.source, line=None, digest=document.sha256)
+        seen = document.text in texts
+        texts.add(document.text)
+        return not seen and near.find_or_add(Page(material=document, place=place)) is None
+
+    for document in of:
+        is_new(document)
+    return [document for document in pages if is_new(document)]
 
 
 def _age(page: Page) -> tuple[bool, str, str, str, str, int]:

@@ -5,7 +5,7 @@ before there were chats. A reader that meets a record it does not know is told t
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ _CHAT: Final = "chat/1"
 _ALWAYS: Final = frozenset({"date", "keyword"})
 _DOCUMENTS: Final = TypeAdapter(Document)
 _CHATS: Final = TypeAdapter(Chat)
+_REJECTIONS: Final = TypeAdapter(Rejection)
 
 
 def write_material(path: Path, material: Iterable[Material]) -> None:
@@ -69,6 +70,20 @@ def read_material(path: Path) -> tuple[Material, ...]:
         ) from error
     lines = content.removesuffix(b"\n").split(b"\n") if content else []
     return tuple(_material(line, number, path) for number, line in enumerate(lines, start=1))
+
+
+def each_material(path: Path) -> Iterator[Material]:
+    """The same, one after another: for files that are larger than memory."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            yield _material(line.removesuffix(b"\n"), number, path)
+
+
+def each_rejection(path: Path) -> Iterator[Rejection]:
+    """What `write_rejections` wrote, one after another."""
+    with path.open("rb") as file:
+        for line in file:
+            yield _REJECTIONS.validate_json(line, strict=True)
 
 
 def _material(line: bytes, number: int, path: Path) -> Material:

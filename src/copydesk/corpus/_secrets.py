@@ -31,7 +31,8 @@ def _telephone(text: str) -> bool:
     digits = sum(c.isdigit() for c in text)
     groups = re.findall(r"\d+", text)
     is_date = re.fullmatch(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}(?:[ .-]\d+)*|\d{4} ?- ?\d{4}", text)
-    if not 8 <= digits <= 15 or is_date:
+    is_book = digits == 13 and text.startswith(("978", "979"))  # ISBN-13
+    if not 8 <= digits <= 15 or is_date or is_book:
         return False
     return text.startswith(("+", "00")) or (len(groups) >= 3 and digits >= 10)
 
@@ -65,6 +66,13 @@ _PATTERNS: Final = (
     _token("API key", "sk-", r"\bsk-[A-Za-z0-9_-]{32,250}"),
     _token("JSON web token", "eyJ", r"\beyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,2000}"),
     _Pattern(
+        name="account",
+        kind="contact",
+        sign="",
+        pattern=re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
+        holds=_iban,
+    ),
+    _Pattern(
         name="card number",
         kind="secret",
         sign="",
@@ -80,13 +88,6 @@ _PATTERNS: Final = (
         ),
     ),
     _Pattern(
-        name="account",
-        kind="contact",
-        sign="",
-        pattern=re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
-        holds=_iban,
-    ),
-    _Pattern(
         name="telephone",
         kind="contact",
         sign="",
@@ -99,6 +100,10 @@ _PATTERNS: Final = (
 _SIGNS: Final = ("@", *dict.fromkeys(one.sign for one in _PATTERNS[1:] if one.sign))
 _DIGITS: Final = b"0123456789"
 _FEWEST_DIGITS: Final = 8
+_AS_LETTERS: Final = str.maketrans("0123456789", "abcdefghij")
+_AS_DIGITS: Final = str.maketrans("abcdefghij", "0123456789")
+_MARKED: Final = re.compile("\0([a-j]+)\0")
+"""Where something was taken out. Pages hold no NUL: such records are refused when they are read."""
 
 
 def scrub(text: str, kinds: frozenset[Kind]) -> tuple[str, dict[Kind, int]]:
@@ -111,23 +116,23 @@ def scrub(text: str, kinds: frozenset[Kind]) -> tuple[str, dict[Kind, int]]:
     Returns:
         The text, and how many of each kind were found.
     """
-    counts: dict[Kind, int] = {"secret": 0, "contact": 0}
+    found = _Found(kinds=kinds)
     key = _PATTERNS[0]  # the one thing that runs over several lines
     if key.sign in text:
-        text = _without(key, text, kinds, counts)
+        text = found.marked(key, text)
     raw = text.encode()
     signs = [sign for sign in _SIGNS if sign in text]
-    if not signs and not _has_digits(raw):
-        return text, counts
-    lines = text.split("\n")
-    for number, (line, raw_line) in enumerate(zip(lines, raw.split(b"\n"), strict=True)):
-        numbered = _has_digits(raw_line)
-        if numbered or any(sign in line for sign in signs):
-            for one in _PATTERNS[1:]:
-                if one.sign in line if one.sign else numbered:
-                    line = _without(one, line, kinds, counts)
-            lines[number] = line
-    return "\n".join(lines), counts
+    if signs or _has_digits(raw):
+        lines = text.split("\n")
+        for number, (line, raw_line) in enumerate(zip(lines, raw.split(b"\n"), strict=True)):
+            numbered = _has_digits(raw_line)
+            if numbered or any(sign in line for sign in signs):
+                for one in _PATTERNS[1:]:
+                    if one.sign in line if one.sign else numbered:
+                        line = found.marked(one, line)
+                lines[number] = line
+        text = "\n".join(lines)
+    return found.written(text), found.counts
 
 
 def _has_digits(raw: bytes) -> bool:
@@ -135,11 +140,27 @@ def _has_digits(raw: bytes) -> bool:
     return len(raw) - len(raw.translate(None, _DIGITS)) >= _FEWEST_DIGITS
 
 
-def _without(one: _Pattern, text: str, kinds: frozenset[Kind], counts: dict[Kind, int]) -> str:
-    def put(match: re.Match[str]) -> str:
-        if not one.holds(match[0]):
-            return match[0]
-        counts[one.kind] += 1
-        return f"[{one.name}]" if one.kind in kinds else match[0]
+class _Found:
+    """What was found, taken out of the text meanwhile: an account holds what looks like a card."""
 
-    return one.pattern.sub(put, text)
+    def __init__(self, *, kinds: frozenset[Kind]) -> None:
+        self.counts: dict[Kind, int] = {"secret": 0, "contact": 0}
+        self._kinds = kinds
+        self._instead: list[str] = []
+
+    def marked(self, one: _Pattern, text: str) -> str:
+        def put(match: re.Match[str]) -> str:
+            if not one.holds(match[0]):
+                return match[0]
+            self.counts[one.kind] += 1
+            self._instead.append(f"[{one.name}]" if one.kind in self._kinds else match[0])
+            # Written in letters: a number's digits would be taken for a part of the next one.
+            number = str(len(self._instead) - 1).translate(_AS_LETTERS)
+            return f"\0{number}\0"
+
+        return one.pattern.sub(put, text)
+
+    def written(self, text: str) -> str:
+        if not self._instead:
+            return text
+        return _MARKED.sub(lambda match: self._instead[int(match[1].translate(_AS_DIGITS))], text)
