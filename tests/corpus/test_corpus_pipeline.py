@@ -90,7 +90,10 @@ def test_it_keeps_what_curate_keeps(tmp_path: Path) -> None:
     assert found.funnel == exactly.funnel
     assert found.languages == {"en": found.languages["en"]}
     assert max(item.date or "" for item in sides[0]) <= min(item.date or "" for item in sides[1])
-    rejections = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").open()]
+    rejections = [
+        json.loads(line)
+        for line in (tmp_path / "out" / "rejected.jsonl").read_text("utf-8").splitlines()
+    ]
     told = {(one["line"], one["rule"]) for one in rejections}
     assert told == {(one.line, one.rule) for one in exactly.rejected}
     assert found.rejected == len(exactly.rejected) > 15
