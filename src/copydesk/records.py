@@ -12,6 +12,8 @@ Severity = Literal["error", "warning", "info"]
 ChatForm = Literal["messages", "prompt-completion", "alpaca", "sharegpt"]
 Form = Literal["page", "text"] | ChatForm
 """The form that a record of a source came in."""
+Intent = Literal["informational", "commercial", "transactional", "navigational"]
+"""What a searcher is after (Broder 2002), with the commercial one that the trade added."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,13 @@ class Document:
     """File and line, or address, that the document was read from."""
     sha256: str
     """SHA-256 of the raw bytes that the document was read from."""
+    url: str | None = None
+    """Address of the page, when it came from the web."""
+    retrieved: str | None = None
+    """When it was fetched or exported: ISO time, UTC."""
+    right: str | None = None
+    """By what right others than its client may be trained on it, as recorded: `owned`,
+    `licence:NAME` or `consent:NOTE`. None: only its client's own models."""
 
     @property
     def form(self) -> Form:
@@ -97,6 +106,10 @@ class Brief:
     points: tuple[str, ...] = ()
     length: int | None = None
     """Wanted length in words."""
+    intent: Intent | None = None
+    """What its readers are after; None leaves it to the title, the keyword and the format."""
+    outline: tuple[str, ...] = ()
+    """Of a page that is written in parts: all its headings; `points` are this part's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +146,25 @@ class Rejection:
     line: int | None
     rule: str
     reason: str
+    id: str | None = None
+    """Of the page, where it could be read: what `keep` names to take it after all."""
+    value: float | None = None
+    """What was measured, where the rule has a threshold."""
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunnelStep:
+    """One step of cleaning, counted."""
+
+    step: str
+    pages: int
+    """That entered it."""
+    rejected: int
+    changed: int = 0
+    """That it changed and kept."""
+    flagged: int = 0
+    """That it remarks on and kept as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

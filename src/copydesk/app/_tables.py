@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from copydesk.app._output import duration, out, size
-from copydesk.desk import Curation, Training, Written
+from copydesk.desk import Curation, Foundation, Training, Written
 from copydesk.records import Comparison, Finding, MethodRow
 
 _LABELS = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA"}
@@ -25,12 +25,22 @@ def show_curation(result: Curation) -> None:
     if kind != "pages":
         counts = ", ".join(f"{count} {form}" for form, count in result.forms.items())
         out.print(f"Forms: {counts}.")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("step")
+    for column in ("pages", "rejected", "changed", "flagged"):
+        table.add_column(column, justify="right")
+    for step in result.funnel:
+        counts = (step.pages, step.rejected, step.changed, step.flagged)
+        table.add_row(step.step, *(str(count) if count else "-" for count in counts))
+    out.print(table)
+    out.print(f"Card: {result.path / 'card.html'}", soft_wrap=True)
     if not result.rejected:
         return
-    out.print(f"{len(result.rejected)} rejected:")
+    out.print(f"{len(result.rejected)} rejected (--keep ID takes one all the same):")
     for item in result.rejected[:_SHOWN_REJECTIONS]:
         place = item.source if item.line is None else f"{item.source}:{item.line}"
-        out.print(f"  {place}  {item.rule}: {item.reason}", markup=False, soft_wrap=True)
+        name = f" [{item.id}]" if item.id else ""
+        out.print(f"  {place}{name}  {item.rule}: {item.reason}", markup=False, soft_wrap=True)
     if len(result.rejected) > _SHOWN_REJECTIONS:
         out.print(f"  and {len(result.rejected) - _SHOWN_REJECTIONS} more: {result.path}")
 
@@ -71,6 +81,27 @@ def show_training(result: Training) -> None:
                 f"{item.version}: of the examples over max_length {said}; "
                 "raise it with --set max_length=2048."
             )
+
+
+def show_foundation(result: Foundation) -> None:
+    """What it learned and forgot, its gates, and what to do next."""
+    rights = ", ".join(f"{count} {right}" for right, count in result.rights.items())
+    out.print(
+        f"Trained {result.parent} on {result.pages} pages ({rights}); general chats were "
+        f"{result.mix:.0%} of the tokens. {duration(result.train_seconds)}, "
+        f"{size(result.peak_memory_bytes)}.",
+        markup=False,
+    )
+    for gate in result.gates:
+        said = "[green]passed[/]" if gate.passed else "[red]failed[/]"
+        out.print(f"{said} {gate.name}: {gate.value:.3f}, at most {gate.threshold:.3f}")
+    if result.registered:
+        out.print(f"Made {result.name} at {result.path}", markup=False, soft_wrap=True)
+        out.print(
+            f'Next: base = "{result.name}" in copydesk.toml, then copydesk train --all --stale'
+        )
+    else:
+        out.print("Nothing was kept. Raise --mix, or lower learning_rate or epochs with --set.")
 
 
 def show_comparison(result: Comparison) -> None:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from copydesk.content import (
     TrainingIndex,
@@ -14,15 +14,10 @@ from copydesk.content import (
     read_brief,
     read_draft,
 )
-from copydesk.corpus import (
-    CurateSettings,
-    curate,
-    read_style_guide,
-    write_material,
-    write_rejections,
-)
+from copydesk.corpus import read_style_guide
 from copydesk.desk._bases import pull_base
 from copydesk.desk._config import CONFIG_FILE, STARTER, Config, read_config
+from copydesk.desk._curating import curate_client
 from copydesk.desk._drafts import read_drafts, save_draft
 from copydesk.desk._place import (
     DATASETS,
@@ -32,7 +27,7 @@ from copydesk.desk._place import (
     client_training_index,
 )
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run
-from copydesk.desk._results import Checked, ClientInfo, Curation, Training, Written
+from copydesk.desk._results import Checked, ClientInfo, Curation, Foundation, Training, Written
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
 from copydesk.records import (
     Brief,
@@ -45,7 +40,7 @@ from copydesk.records import (
     ignore_progress,
 )
 from copydesk.registry import versions
-from copydesk.store import Artifact, Catalogue, held, json_digest, replace_bytes, storage_errors
+from copydesk.store import Catalogue, held, replace_bytes, storage_errors
 
 if TYPE_CHECKING:
     from copydesk.models import BaseInfo
@@ -185,9 +180,14 @@ class Workspace:
         sources: Sequence[PathLike],
         *,
         columns: Mapping[str, str] | None = None,
+        keep: Iterable[str] = (),
+        contacts: Literal["flag", "scrub"] = "flag",
+        workers: int | None = None,
         listener: Listener = ignore_progress,
     ) -> Curation:
         """Read, clean, deduplicate and split a client's pages and chats into a new dataset.
+
+        The dataset's folder has a card that says what is in it: `card.md` and `card.html`.
 
         Args:
             client: whose pages they are.
@@ -195,6 +195,10 @@ class Workspace:
                 ready-made examples: `messages`, `prompt` and `completion`, Alpaca, ShareGPT, or
                 plain `text`.
             columns: our field -> the column of a CSV that holds it.
+            keep: ids of pages to take whatever the rules say.
+            contacts: count contact data, or replace it; secrets are always replaced.
+            workers: for large corpora: clean JSON lines in parts, in so many processes and in
+                bounded memory. Style guides are not applied then. A run that was killed goes on.
             listener: receives progress.
 
         Raises:
@@ -202,40 +206,15 @@ class Workspace:
             InvalidInput: a source cannot be read at all.
             NotEnoughText: too few pages are left to train on and hold some out.
         """
-        self.catalogue.client(client)
-        settings = CurateSettings(
-            heldout_share=self.config.heldout_share,
-            split=self.config.split,
-            seed=self.config.seed,
-        )
-        paths = [Path(source).expanduser() for source in sources]
-        found = curate(paths, client=client, settings=settings, columns=columns, listener=listener)
-        inputs = {
-            "pages": json_digest(sorted(page.sha256 for page in (*found.train, *found.heldout)))
-        }
-
-        def fill(artifact: Artifact) -> None:
-            write_material(artifact.path / "train.jsonl", found.train)
-            write_material(artifact.path / "heldout.jsonl", found.heldout)
-            write_rejections(artifact.path / "rejected.jsonl", found.rejected)
-            artifact.facts.update(
-                train=len(found.train),
-                heldout=len(found.heldout),
-                split=found.split,
-                forms=found.forms,
-            )
-
-        entry = self.catalogue.make(kind=DATASETS, client=client, inputs=inputs, fill=fill)
-        return Curation(
-            client=client,
-            dataset=f"{client}/{entry.number}",
-            path=entry.path,
-            kept=len(found.train) + len(found.heldout),
-            train=len(found.train),
-            heldout=len(found.heldout),
-            split=found.split,
-            forms=found.forms,
-            rejected=found.rejected,
+        return curate_client(
+            self._place,
+            client,
+            [Path(source).expanduser() for source in sources],
+            columns=columns,
+            keep=frozenset(keep),
+            contacts=contacts,
+            workers=workers,
+            listener=listener,
         )
 
     def documents(self, client: str) -> tuple[tuple[Material, ...], tuple[Material, ...]]:
@@ -294,6 +273,55 @@ class Workspace:
             settings=settings or {},
             stale=stale,
             memory=memory,
+            listener=listener,
+            should_stop=should_stop,
+        )
+
+    def train_foundation(
+        self,
+        *,
+        sources: Sequence[str] | None = None,
+        name: str | None = None,
+        mix: float = 0.1,
+        general: PathLike | None = None,
+        most_forgetting: float = 0.1,
+        settings: Mapping[str, Any] | None = None,
+        listener: Listener = ignore_progress,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Foundation:
+        """Fully fine-tune the base on pages with a recorded right to train, as a new base.
+
+        It becomes a base of the workspace only when its gates pass. Name it as `base` in
+        `copydesk.toml`, and `train(None, stale=True)` trains the clients' adapters on it.
+
+        Args:
+            sources: clients whose newest datasets are used; None is all.
+            name: of the new base; by default `foundation-N`.
+            mix: share of general chats among the tokens. No chat is used more than four times, so
+                that a small set may give less.
+            general: chats of the caller's own to mix in, as JSON lines; by default half of those
+                that ship with Copydesk, the other half of which measures forgetting.
+            most_forgetting: the most that the loss on general chats may rise, in nats a token.
+            settings: of full fine-tuning, e.g. `{"epochs": 1}`.
+            listener: receives progress.
+            should_stop: asked after every step; true writes a checkpoint and ends.
+
+        Raises:
+            UnknownName: no such client or base.
+            NotEnoughText: too few pages have a recorded right.
+            AlreadyThere: there is a base of that name.
+            InvalidInput: a setting, or the general data, cannot be used.
+        """
+        from copydesk.desk._foundation import train_foundation
+
+        return train_foundation(
+            self._place,
+            sources=sources,
+            name=name,
+            mix=mix,
+            general=Path(general).expanduser() if general is not None else None,
+            most_forgetting=most_forgetting,
+            settings=settings or {},
             listener=listener,
             should_stop=should_stop,
         )
