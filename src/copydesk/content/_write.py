@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 
 from copydesk.content._check import NO_GUIDE, check, in_order
-from copydesk.content._limits import DEFAULT_LIMITS, CheckLimits
 from copydesk.content._meta import meta_description, slug
 from copydesk.content._originality import TrainingIndex
 from copydesk.content._tidy import tidy
@@ -53,7 +52,6 @@ def write_draft(
     sampling: Sampling | None = None,
     on_text: Callable[[str], None] | None = None,
     index: TrainingIndex | None = None,
-    limits: CheckLimits = DEFAULT_LIMITS,
 ) -> Draft:
     """Write one draft, tidy it and check it.
 
@@ -67,7 +65,6 @@ def write_draft(
         sampling: how to sample; from the brief's length where left out.
         on_text: receives the model's text as it comes, before it is tidied.
         index: the client's training pages, for the checks.
-        limits: where the checks begin to warn.
 
     Raises:
         InvalidInput: the model wrote nothing, or nothing but the title.
@@ -82,9 +79,7 @@ def write_draft(
             f'{completer.name} wrote nothing for "{brief.title}"',
             todo="Try another seed or a higher temperature; if it stays silent, train it longer.",
         )
-    findings = list(
-        check(text, title=brief.title, brief=brief, guide=guide, index=index, limits=limits)
-    )
+    findings = list(check(text, title=brief.title, brief=brief, guide=guide, index=index))
     if cut_off:
         findings.append(_cut_off(sampling, end=len(text)))
     return Draft(
