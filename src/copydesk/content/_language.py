@@ -33,7 +33,11 @@ _SCRIPTS: Final = {
     "el": re.compile("[\u0370-\u03ff]"),
     "ko": re.compile("[\uac00-\ud7af]"),
 }
-_SETS: Final = {code: frozenset(words.split()) for code, words in _COMMON.items()}
+# Single letters are words in one language and marks in another.
+_SETS: Final = {
+    code: frozenset(word for word in words.split() if len(word) > 1)
+    for code, words in _COMMON.items()
+}
 _LEAST_HITS: Final = 3
 _LEAD: Final = 1.5
 """How far the winner must be ahead, since neighbours share words (`la`, `de`)."""

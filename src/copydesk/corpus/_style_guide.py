@@ -46,7 +46,7 @@ class _GuideFile(BaseModel):
 
 
 def read_style_guide(path: Path) -> StyleGuide:
-    """Read `.toml` (`voice`, `banned`, `[prefer]`, `[length]`, `[rules]`); `.md`, `.txt` as the voice.
+    """Read `.toml` (`voice`, `banned`, `[prefer]`, `[length]`, `[rules]`), or prose as the voice.
 
     Raises:
         InvalidInput: the file cannot be read as either; of a TOML file all wrong keys are named.
