@@ -97,19 +97,55 @@ Material = Document | Chat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """What a draft may state."""
+
+    text: str
+    source: str | None = None
+    """Who says so: an address or a name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """An address that a draft should link to."""
+
+    url: str
+    text: str = ""
+    """Words to link; empty leaves them to the writer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Brief:
     """What to write."""
 
     title: str
+    """Empty where the writer is to find one."""
     format: str
     keyword: str | None = None
     points: tuple[str, ...] = ()
     length: int | None = None
     """Wanted length in words."""
+    length_range: tuple[int, int] | None = None
+    """Fewest and most words."""
+    keywords: tuple[str, ...] = ()
+    """Secondary search phrases."""
     intent: Intent | None = None
     """What its readers are after; None leaves it to the title, the keyword and the format."""
+    audience: str | None = None
     outline: tuple[str, ...] = ()
-    """Of a page that is written in parts: all its headings; `points` are this part's."""
+    """Headings of the whole page, in order; of a part of a page, `points` are that part's."""
+    facts: tuple[Fact, ...] = ()
+    experience: tuple[str, ...] = ()
+    """First-hand detail: what the client did, saw or measured."""
+    links: tuple[Link, ...] = ()
+    call_to_action: str | None = None
+    banned_claims: tuple[str, ...] = ()
+    """Statements that the draft must not make."""
+    author: str | None = None
+    price: str | None = None
+    """A decimal number, with `currency`: what structured data may say of an offer."""
+    currency: str | None = None
+    """ISO 4217 code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +203,10 @@ class FunnelStep:
     """That it remarks on and kept as they are."""
 
 
+RuleValue = bool | int | float | str | tuple[str, ...]
+"""What a rule of the checks may be set to."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StyleGuide:
     """How a client wants to sound."""
@@ -179,6 +219,10 @@ class StyleGuide:
     """Avoided term -> the term to use."""
     length: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """Format -> fewest and most words."""
+    rules: Mapping[str, Mapping[str, RuleValue]] = field(
+        default_factory=dict[str, Mapping[str, RuleValue]]
+    )
+    """Rule -> the values that the client sets of it, as `content/rules.toml` names them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +239,12 @@ class Finding:
     message: str
     source: str
     """Whose rule it is: the client's guide, the brief, or a published source."""
+    date: str | None = None
+    """When the source was published, or last compared with the rule: an ISO date or its start."""
+    fact: str | None = None
+    """The brief's fact that supports what stands there; None where none does."""
+    waived: str | None = None
+    """Why somebody lets it stand; None where nobody does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +261,10 @@ class Draft:
     text: str
     """Markdown without the title."""
     findings: tuple[Finding, ...] = ()
+    chosen: str = ""
+    """How it was chosen: of how many candidates, by what, and its seed."""
+    variant: int = 1
+    """Which of the variants of its brief it is, from 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -157,6 +157,8 @@ def _interval(
 def show_written(item: Written) -> None:
     """Where the draft lies and what the checks say."""
     out.print(f"\n{item.draft.version} wrote {item.path}", markup=False, soft_wrap=True)
+    if item.draft.chosen:
+        out.print(item.draft.chosen, markup=False, style="dim")
     show_findings(item.draft.text, item.draft.findings)
 
 
@@ -168,8 +170,13 @@ def show_findings(text: str, findings: Sequence[Finding]) -> None:
         colour = _COLOURS[finding.severity]
         quoted = text[finding.start : finding.end].replace("\n", " ")
         where = f' at {finding.start}: "{_shorten(quoted)}"' if quoted else ""
-        out.print(f"[{colour}]{finding.severity}[/] {finding.family}/{finding.rule}", end="")
-        out.print(f"{where}  {finding.message} ({finding.source})", markup=False, soft_wrap=True)
+        mark = "waived" if finding.waived else finding.severity
+        said = f"{finding.message} ({finding.source}{', ' + finding.date if finding.date else ''})"
+        if finding.waived:
+            said = f"{said} Waived: {finding.waived}"
+        out.print(f"[{'dim' if finding.waived else colour}]{mark}[/] ", end="")
+        out.print(f"{finding.family}/{finding.rule}", end="", markup=False)
+        out.print(f"{where}  {said}", markup=False, soft_wrap=True)
 
 
 def _shorten(text: str, most: int = 60) -> str:

@@ -7,18 +7,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from copydesk.content import (
-    TrainingIndex,
-    check,
-    make_brief,
-    read_brief,
-    read_draft,
-)
+from copydesk.content import FORMATS, TrainingIndex, read_briefs
 from copydesk.corpus import read_style_guide
 from copydesk.desk._bases import pull_base
 from copydesk.desk._config import CONFIG_FILE, STARTER, Config, read_config
 from copydesk.desk._curating import curate_client
-from copydesk.desk._drafts import read_drafts, save_draft
+from copydesk.desk._drafts import read_drafts, save_as, save_draft
 from copydesk.desk._place import (
     DATASETS,
     Place,
@@ -391,34 +385,49 @@ class Workspace:
         temperature: float = 0.7,
         top_p: float = 0.9,
         seed: int = 0,
+        candidates: int = 1,
+        variants: int = 1,
+        to: str = "md",
         on_text: Callable[[str], None] | None = None,
     ) -> tuple[Written, ...]:
         """Write a checked draft for each brief, by `client` or `client@n`; drafts are kept.
 
         Args:
             client: the newest version speaks, or the one named.
-            briefs: briefs, or YAML files of briefs.
+            briefs: briefs, or files of them: YAML, CSV, XLSX.
             temperature: 0 is greedy.
             top_p: share of the probability that tokens are drawn from.
             seed: the same brief, version, settings and seed give the same draft.
+            candidates: how many to write for each draft that is kept.
+            variants: how many to keep for each brief.
+            to: the form beside the Markdown: `md`, `html`, `docx`, `json` or `wxr`.
             on_text: receives the text as it is made.
-        """
-        from copydesk.desk._writing import write_drafts
 
-        read = [brief if isinstance(brief, Brief) else read_brief(Path(brief)) for brief in briefs]
-        drafts = write_drafts(
-            self._place,
-            client,
-            read,
+        Raises:
+            InvalidInput: a brief, setting or form cannot be used; nothing is written.
+        """
+        from copydesk.desk._writing import WriteSettings, write_drafts
+
+        if to not in FORMATS:
+            forms = ", ".join(FORMATS)
+            raise InvalidInput(f"Drafts cannot be written as {to!r}", todo=f"Forms are: {forms}.")
+        read = [
+            item
+            for brief in briefs
+            for item in ([brief] if isinstance(brief, Brief) else read_briefs(Path(brief)))
+        ]
+        settings = WriteSettings(
             temperature=temperature,
             top_p=top_p,
             seed=seed,
-            on_text=on_text,
+            candidates=candidates,
+            variants=variants,
         )
-        return tuple(
-            Written(draft=draft, path=save_draft(self._drafts_folder(draft.client), draft))
-            for draft in drafts
-        )
+        written: list[Written] = []
+        for draft in write_drafts(self._place, client, read, settings=settings, on_text=on_text):
+            path = save_draft(self._drafts_folder(draft.client), draft)
+            written.append(Written(draft=draft, path=save_as(path, draft, to)))
+        return tuple(written)
 
     def drafts(self) -> tuple[Draft, ...]:
         """All drafts that were written here, by client, oldest first."""
@@ -429,32 +438,27 @@ class Workspace:
         )
 
     def check(
-        self, client: str, paths: Sequence[PathLike], *, brief: Brief | None = None
+        self,
+        client: str,
+        paths: Sequence[PathLike],
+        *,
+        brief: Brief | None = None,
+        waivers: Mapping[str, str] | None = None,
     ) -> tuple[Checked, ...]:
-        """Check draft files against the client's style guide and training pages.
+        """Check draft files against all that is known of the client, and against one another.
 
-        A file's front matter may name `title`, `keyword` and `format`; they make a brief where none
-        is given.
+        Args:
+            client: whose guide, `rules.toml`, Vale styles and pages they are checked against.
+            paths: Markdown files.
+            brief: what was to be written. Without it a draft that was written here has its own, and
+                of another file the front matter's `title`, `keyword` and `format` make one.
+            waivers: rule -> why its findings may stand; they stay listed, as waived.
         """
-        guide = self.style_guide(client)
-        index = self.training_index(client)
-        checked: list[Checked] = []
-        for path in map(Path, paths):
-            file = read_draft(path)
-            against = brief or make_brief(
-                title=file.title or path.stem,
-                keyword=file.keyword,
-                format=file.format or "blog",
-            )
-            checked.append(
-                Checked(
-                    path=path,
-                    findings=check(
-                        file.text, title=file.title, brief=against, guide=guide, index=index
-                    ),
-                )
-            )
-        return tuple(checked)
+        from copydesk.desk._checking import check_files
+
+        return check_files(
+            self._place, client, [Path(path) for path in paths], brief=brief, waivers=waivers or {}
+        )
 
     def training_index(self, client: str) -> TrainingIndex | None:
         """The client's training pages, indexed for verbatim runs; None before any were curated."""
