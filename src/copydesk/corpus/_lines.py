@@ -46,12 +46,21 @@ def material_fields(item: Material) -> Mapping[str, object]:
 
 def rejection_line(rejection: Rejection) -> bytes:
     """The line that `write_rejections` writes."""
-    return _line(asdict(rejection)).encode()
+    return _line(_rejection_fields(rejection)).encode()
 
 
 def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:
     """One rejection a line, keys sorted."""
-    _write(path, map(asdict, rejections))
+    _write(path, map(_rejection_fields, rejections))
+
+
+def _rejection_fields(rejection: Rejection) -> Mapping[str, object]:
+    """As JSON values, without what is not known beyond the reason."""
+    return {
+        name: value
+        for name, value in asdict(rejection).items()
+        if value is not None or name == "line"
+    }
 
 
 def read_material(path: Path) -> tuple[Material, ...]:
