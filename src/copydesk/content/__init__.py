@@ -14,16 +14,19 @@ from copydesk.content._check import check
 from copydesk.content._drafts import DraftFile, draft_markdown, read_draft
 from copydesk.content._limits import CheckLimits
 from copydesk.content._originality import TrainingIndex, VerbatimRun
+from copydesk.content._rank import RankedCandidate, rank_candidates
 from copydesk.content._write import sampling_for, write_draft
 
 __all__ = [
     "CheckLimits",
     "DraftFile",
+    "RankedCandidate",
     "TrainingIndex",
     "VerbatimRun",
     "check",
     "draft_markdown",
     "make_brief",
+    "rank_candidates",
     "read_brief",
     "read_draft",
     "sampling_for",

@@ -32,7 +32,9 @@ from copydesk.desk._place import (
     client_training_index,
 )
 from copydesk.desk._results import Checked, ClientInfo, Curation, Training, Written
+from copydesk.desk._voice import client_voice, forget_voices, in_order, usual_voice, voice_findings
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
+from copydesk.evaluate import VoiceModel
 from copydesk.records import (
     Brief,
     Comparison,
@@ -145,6 +147,7 @@ class Workspace:
             # and nothing is listed that is gone.
             self.catalogue.forget_artifacts(name)
             self.report_path.unlink(missing_ok=True)
+            forget_voices(self._place)
             for folder in (
                 self.client_folder(name),
                 self._place.runs_folder(name),
@@ -377,6 +380,7 @@ class Workspace:
         """
         guide = self.style_guide(client)
         index = self.training_index(client)
+        voice = usual_voice(self._place, client)
         checked: list[Checked] = []
         for path in map(Path, paths):
             file = read_draft(path)
@@ -388,8 +392,13 @@ class Workspace:
             checked.append(
                 Checked(
                     path=path,
-                    findings=check(
-                        file.text, title=file.title, brief=against, guide=guide, index=index
+                    findings=in_order(
+                        (
+                            *check(
+                                file.text, title=file.title, brief=against, guide=guide, index=index
+                            ),
+                            *voice_findings(file.text, voice, brief=against),
+                        )
                     ),
                 )
             )
@@ -398,6 +407,15 @@ class Workspace:
     def training_index(self, client: str) -> TrainingIndex | None:
         """The client's training pages, indexed for verbatim runs; None before any were curated."""
         return client_training_index(self._place, client)
+
+    def voice(self, client: str) -> VoiceModel:
+        """How the client sounds, learned from its newest dataset; kept until a dataset changes.
+
+        Raises:
+            UnknownName: no such client, or none of its pages were curated yet.
+            NotEnoughText: too few pages to learn a voice from.
+        """
+        return client_voice(self._place, client)
 
     def export(self, ref: str, *, to: str, folder: PathLike) -> Path:
         """Copy a version out: `peft`, its adapter's folder; `merged`, a base of its own.

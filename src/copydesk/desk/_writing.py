@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from copydesk.content import sampling_for, write_draft
 from copydesk.desk._models import load_version
 from copydesk.desk._place import Place, client_style_guide, client_training_index
+from copydesk.desk._voice import usual_voice, with_voice
 from copydesk.records import Brief, Draft
 from copydesk.registry import find_version
 from copydesk.serve import Writer
@@ -24,6 +25,7 @@ def write_drafts(
     version = find_version(place.catalogue, ref)
     guide = client_style_guide(place, version.client)
     index = client_training_index(place, version.client)
+    voice = usual_voice(place, version.client)
     writer = Writer(load_version(place, version), name=version.name)
     drafts: list[Draft] = []
     for brief in briefs:
@@ -38,5 +40,5 @@ def write_drafts(
             on_text=on_text,
             index=index,
         )
-        drafts.append(draft)
+        drafts.append(with_voice(draft, voice))
     return tuple(drafts)
