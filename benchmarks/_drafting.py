@@ -7,7 +7,7 @@ what is missing.
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from _case import BRANDS
 from copydesk.corpus import brief_text, document_brief
 from copydesk.models import default_cache
 from copydesk.records import Brief, Document, Message, Sampling
+from copydesk.store import json_digest
 
 NAMES = {
     "18f": ("18F",),
@@ -99,6 +100,12 @@ def asked(page: Document) -> tuple[Message, ...]:
 def drafts_folder() -> Path:
     """Where drafts are kept between runs."""
     return default_cache() / "benchmarks" / "drafts"
+
+
+def drafts_file(writer: str, digest: str, brand: str) -> str:
+    """The name of a file of drafts: who wrote it, from what weights, drawn how, for whom."""
+    how = json_digest({**asdict(SAMPLING), "words": LENGTH})
+    return f"{writer}-{digest[:12]}-{how[:8]}-{brand}.jsonl"
 
 
 def written(

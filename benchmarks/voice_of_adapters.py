@@ -32,6 +32,7 @@ from _drafting import (
     SAMPLING,
     Brand,
     asked,
+    drafts_file,
     drafts_folder,
     read_brands,
     spread,
@@ -71,7 +72,7 @@ from copydesk.study import prompted_chat
 from copydesk.train import Recipe, make_settings, tune
 
 WRITERS = ("adapter", "prompted", "base")
-LEARNED_DRAFTS = 8
+LEARNED_DRAFTS = 5
 """Drafts of the base about older titles that both measures know it by."""
 GUIDE_WORDS = 400
 """Of the style guide: a whole one would leave no room for pages in the prompt of a small base."""
@@ -147,12 +148,12 @@ def write_all(
         return prompted_chat(asked(page), guide, shown, tokenizer)
 
     makers: dict[str, tuple[str, Callable[[Document], Sequence[Message]], Path | None]] = {
-        "adapter": (f"adapter-{key}", asked, trained),
-        "prompted": (f"prompted-{info.digest[:12]}", prompted, None),
-        "base": (f"base-{info.digest[:12]}", asked, None),
+        "adapter": ("adapter", asked, trained),
+        "prompted": ("prompted", prompted, None),
+        "base": ("base", asked, None),
     }
     found: dict[str, dict[str, str]] = {}
-    for writer, (file, chat, weights) in makers.items():
+    for writer, (kind, chat, weights) in makers.items():
         models: list[BatchContinuer] = []
 
         def write(
@@ -166,7 +167,7 @@ def write_all(
                 models.append(BatchContinuer(speaker, sampling=SAMPLING, rows=options.rows))
             return models[0].answer_chats([chat(page) for page in batch])
 
-        target = folder / f"{file}-{brand.name}.jsonl"
+        target = folder / drafts_file(kind, key if weights else info.digest, brand.name)
         found[writer] = written(target, pages, write, rows=options.rows)
     return found
 
@@ -178,7 +179,7 @@ def base_drafts(brand: Brand, info: BaseInfo, folder: Path) -> list[str]:
         model = BatchContinuer(speaking(info, None), sampling=SAMPLING)
         return model.answer_chats([asked(page) for page in batch])
 
-    file = folder / f"base-{info.digest[:12]}-{brand.name}.jsonl"
+    file = folder / drafts_file("base", info.digest, brand.name)
     return list(written(file, spread(brand.train, LEARNED_DRAFTS), write).values())
 
 

@@ -28,6 +28,7 @@ from _drafting import (
     SAMPLING,
     Brand,
     asked,
+    drafts_file,
     drafts_folder,
     read_brands,
     spread,
@@ -57,7 +58,7 @@ KINDS = ("brands", "topic", "drafts")
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--brands", nargs="*", default=[])
-    parser.add_argument("--drafts", type=int, default=8, help="of older and of newest titles each")
+    parser.add_argument("--drafts", type=int, default=5, help="of older and of newest titles each")
     parser.add_argument("--folder", type=Path, default=None, help="where drafts are kept")
     options = parser.parse_args()
     brands = read_brands([])
@@ -93,7 +94,7 @@ def base_drafts(
 
     found: dict[str, tuple[list[str], list[str]]] = {}
     for brand in tested:
-        file = folder / f"base-{info.digest[:12]}-{brand.name}.jsonl"
+        file = folder / drafts_file("base", info.digest, brand.name)
         halves = [spread(half, count) for half in (brand.train, brand.heldout)]
         texts = written(file, [*halves[0], *halves[1]], write, rows=2 * count)
         older, newest = ([texts[page.id] for page in half] for half in halves)

@@ -1,5 +1,6 @@
 """The workspace's voices: fitted once, kept with the client, and part of what checks say."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,9 +82,9 @@ def test_checks_say_how_a_draft_sounds(workspace: Workspace, tmp_path: Path) -> 
 
 
 def test_drafts_carry_the_voice(workspace: Workspace) -> None:
-    trained = workspace.train(["moonmilk"], settings={"max_steps": 1, "dtype": "float32"})
+    trained = workspace.train(["fernwick"], settings={"max_steps": 1, "dtype": "float32"})
     assert not trained.failed
-    (made,) = workspace.write("moonmilk", [Brief(title="Oats", format="blog", length=20)])
+    (made,) = workspace.write("fernwick", [Brief(title="Oats", format="blog", length=20)])
     assert [one.family for one in made.draft.findings].count("voice") == 1
     assert made.draft in workspace.drafts()
 
@@ -97,9 +98,11 @@ def test_no_pages_no_voice(tiny_base: Path, sample_folder: Path, tmp_path: Path)
             workspace.voice("acme")
         pages = tmp_path / "pages"
         pages.mkdir()
+        drawn = random.Random(0)
         for number in range(12):
-            text = f"---\ntitle: Page {number}\n---\n" + f"Number {number} is a short one. " * 8
-            (pages / f"{number}.md").write_text(text + "".join(map(chr, range(97, 97 + number))))
+            words = ("".join(drawn.choices("abcdefgh", k=5)) for _ in range(20))
+            text = f"---\ntitle: Page {number}\n---\nIt is the {' of the '.join(words)}.\n"
+            (pages / f"{number}.md").write_text(text, encoding="utf-8")
         workspace.curate("acme", [pages])
         with pytest.raises(NotEnoughText, match="1,500 words"):
             workspace.voice("acme")

@@ -81,7 +81,7 @@ def voice_findings(
     """What the voice model says of a draft; nothing where there is no model."""
     if voice is None:
         return ()
-    hide = (brief.title, *((brief.keyword,) if brief.keyword else ())) if brief else ()
+    hide = (brief.keyword,) if brief is not None and brief.keyword else ()
     try:
         said = voice.judge(text, hide=hide)
     except NotEnoughText:

@@ -5,6 +5,9 @@ measure that sees them tells topics apart and calls it voice. Text distortion (S
 "Authorship Attribution Using Text Distortion", EACL) keeps the words that carry no topic and
 replaces the rest, letter by letter, by a sign. Markdown's marks, code, addresses and line breaks
 are left out too: what is formatted how is the client's template, not its voice.
+
+The words that are kept are English. A text in another language is judged by shapes and punctuation
+alone.
 """
 
 import re
@@ -88,9 +91,6 @@ _DASHES: Final = re.compile(r"--+")
 _GAP: Final = re.compile(r"[ \t]+(?=[.,;:!?)])")
 _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W\d_]+)*")
 _BLANKS: Final = re.compile(r"\s+")
-NAME: Final = "Xxxx"
-"""Stands for each word of a hidden name: a name of no one's, so that neither its shape nor that it
-was hidden tells whose it is."""
 
 
 def prose(text: str) -> str:
@@ -120,14 +120,14 @@ def cut_words(text: str, start: int, stop: int) -> str:
 def hiding(names: Iterable[str]) -> re.Pattern[str] | None:
     """A pattern of the words of names and keywords, whole and in any case; None for no names.
 
-    Function words inside a name hide with it, but not by themselves.
+    Common words inside a name hide with it, but not by themselves.
     """
     phrases = {_BLANKS.sub(" ", name.translate(_SAME)).strip() for name in names}
     own = {
         word
         for phrase in phrases
         for word in words(phrase)
-        if word.casefold() not in FUNCTION_WORDS and len(word) > 1
+        if word.casefold() not in _KEPT and len(word) > 1
     }
     wanted = sorted((phrases | own) - {""}, key=lambda phrase: (-len(phrase), phrase))
     if not wanted:
@@ -147,8 +147,13 @@ def mask(text: str, hidden: re.Pattern[str] | None = None) -> str:
         hidden: names to be hidden altogether, from `hiding`.
     """
     if hidden is not None:
-        text = hidden.sub(lambda match: " ".join(NAME for _ in words(match[0])), text)
+        text = hidden.sub(lambda match: " ".join(map(_nameless, words(match[0]))), text)
     return _WORD.sub(_masked, text)
+
+
+def _nameless(word: str) -> str:
+    """A word of no one's, so that neither its shape nor that it was hidden tells whose it is."""
+    return "xxxx" if word[0].islower() else "Xxxx"
 
 
 def _masked(match: re.Match[str]) -> str:
