@@ -35,7 +35,7 @@ from copydesk.corpus._ray import in_ray
 from copydesk.corpus._settings import CurateSettings
 from copydesk.corpus._sources import read_sources
 from copydesk.corpus._style_guide import read_style_guide
-from copydesk.corpus._words import shingles, word_count
+from copydesk.corpus._words import plain, prose_lines, shingles, word_count
 
 __all__ = [
     "BRIEF_TEMPLATE_VERSION",
@@ -57,6 +57,8 @@ __all__ = [
     "intent_of",
     "length_band",
     "material_example",
+    "plain",
+    "prose_lines",
     "read_material",
     "read_sources",
     "read_style_guide",

@@ -29,6 +29,7 @@ from copydesk.desk._place import (
     client_training_index,
 )
 from copydesk.desk._results import Checked
+from copydesk.desk._voice import in_order, usual_voice, voice_findings
 from copydesk.records import Brief
 from copydesk.store import replace_bytes
 
@@ -93,8 +94,12 @@ def check_files(
     """
     standards = client_standards(place, client, waivers=waivers).standards
     pages = (_page(path, brief) for path in paths)
+    voice = usual_voice(place, client)
     return tuple(
-        Checked(path=Path(page.label), findings=findings)
+        Checked(
+            path=Path(page.label),
+            findings=in_order((*findings, *voice_findings(page.text, voice, brief=page.brief))),
+        )
         for page, findings in check_batch(pages, standards)
     )
 

@@ -22,7 +22,9 @@ from copydesk.desk._place import (
 )
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run
 from copydesk.desk._results import Checked, ClientInfo, Curation, Foundation, Training, Written
+from copydesk.desk._voice import client_voice, forget_voices
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
+from copydesk.evaluate import VoiceModel
 from copydesk.records import (
     Brief,
     Comparison,
@@ -143,6 +145,7 @@ class Workspace:
             # and nothing is listed that is gone.
             self.catalogue.forget_artifacts(name)
             self.report_path.unlink(missing_ok=True)
+            forget_voices(self._place)
             for folder in (
                 self.client_folder(name),
                 self._place.runs_folder(name),
@@ -463,6 +466,15 @@ class Workspace:
     def training_index(self, client: str) -> TrainingIndex | None:
         """The client's training pages, indexed for verbatim runs; None before any were curated."""
         return client_training_index(self._place, client)
+
+    def voice(self, client: str) -> VoiceModel:
+        """How the client sounds, learned from its newest dataset; kept until a dataset changes.
+
+        Raises:
+            UnknownName: no such client, or none of its pages were curated yet.
+            NotEnoughText: too few pages to learn a voice from.
+        """
+        return client_voice(self._place, client)
 
     def export(self, ref: str, *, to: str, folder: PathLike) -> Path:
         """Copy a version out: `peft`, its adapter's folder; `merged`, a base of its own.

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from copydesk.content import Ranker, language_name, language_of, sampling_for, write_draft
+from copydesk.content import language_name, language_of, sampling_for, write_draft
 from copydesk.desk._checking import client_standards
 from copydesk.desk._models import load_version
 from copydesk.desk._place import DATASETS, Place, client_material
+from copydesk.desk._voice import usual_voice, voice_of, with_voice
 from copydesk.errors import InvalidInput
 from copydesk.records import Brief, Document, Draft, StyleGuide
 from copydesk.registry import find_version
@@ -37,7 +38,6 @@ def write_drafts(
     briefs: Sequence[Brief],
     *,
     settings: WriteSettings,
-    voice: Ranker | None = None,
     on_text: Callable[[str], None] | None,
 ) -> Iterator[Draft]:
     """Load the version once, then write and check every brief, one after another.
@@ -48,6 +48,7 @@ def write_drafts(
     """
     version = find_version(place.catalogue, ref)
     standards = client_standards(place, version.client).standards
+    voice = usual_voice(place, version.client)
     for brief in briefs:
         _refuse_strangers(place, version.client, brief, standards.guide)
     writer = Writer(load_version(place, version), name=version.name)
@@ -68,9 +69,9 @@ def write_drafts(
                 on_text=on_text,
                 standards=standards,
                 candidates=settings.candidates,
-                voice=voice,
+                voice=voice_of(voice) if settings.candidates > 1 else None,
             )
-            yield replace(draft, variant=variant + 1)
+            yield with_voice(replace(draft, variant=variant + 1), voice)
 
 
 def _refuse_strangers(place: Place, client: str, brief: Brief, guide: StyleGuide) -> None:
