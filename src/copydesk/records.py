@@ -425,5 +425,9 @@ class Choice:
     settings: Mapping[str, str]
     reasons: tuple[Reason, ...]
     runner_up: str
+    """The second choice; empty where no other method can be used."""
     would_change: tuple[str, ...]
-    """What, if it were otherwise, would make it the runner-up."""
+    """What, if it were so, would make it the runner-up."""
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Points of every method that can be used, the best first: the share of full fine-tuning's gain
+    that it is reckoned to reach, in percent, minus what its cost counts."""
