@@ -35,6 +35,7 @@ from copydesk.desk._results import Checked, ClientInfo, Curation, Training, Writ
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
 from copydesk.records import (
     Brief,
+    Choice,
     Comparison,
     Draft,
     Listener,
@@ -47,6 +48,7 @@ from copydesk.store import Artifact, Catalogue, held, json_digest, replace_bytes
 
 if TYPE_CHECKING:
     from copydesk.models import BaseInfo
+    from copydesk.study import Latency, Purpose
 
 PathLike = str | os.PathLike[str]
 
@@ -260,9 +262,10 @@ class Workspace:
 
         Args:
             clients: names; each has pages. None is every client that has.
-            method: one of `models.METHODS`, or `auto`: `lora` until comparisons say otherwise.
-            settings: over the workspace's, the client's and the method's defaults, e.g.
-                `{"lora_r": 8}`, or what `copydesk.read_recipe` gives, which names the method too.
+            method: one of `models.METHODS`, or `auto`: chosen once for all clients, see `choose`.
+            settings: over the workspace's, the client's, the choice's and the method's defaults,
+                e.g. `{"lora_r": 8}`, or what `copydesk.read_recipe` gives, which names the method
+                too.
             stale: only clients whose newest adapter is bound to another base than the
                 workspace's. Their new versions are listed all at once, when each has lowered the
                 loss on its own held-out pages, or not at all.
@@ -276,18 +279,65 @@ class Workspace:
 
         What goes wrong with one client is in the result's `failed`; the others go on.
         """
-        from copydesk.desk._training import train_clients
+        from copydesk.desk._choosing import train_chosen
 
-        return train_clients(
+        return train_chosen(
             self._place,
             clients,
             method=method,
             settings=settings or {},
             stale=stale,
             memory=memory,
+            comparisons=self.comparisons,
             listener=listener,
             should_stop=should_stop,
         )
+
+    def choose(
+        self,
+        clients: Sequence[str] | None = None,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        memory: int | None = None,
+        budget_seconds: float | None = None,
+        budget_usd: float | None = None,
+        latency: "Latency" = "any",
+        updates_month: float | None = None,
+        purpose: "Purpose" = "client",
+    ) -> Choice:
+        """The method that suits some clients, with settings and reasons. No model is run.
+
+        It rests on their pages, how often these were curated anew, the number of clients, free
+        memory, and the comparisons kept here, which outweigh publications. `rules.toml` in the
+        workspace adds rules or replaces those of `study/rules.toml`.
+
+        Args:
+            clients: names; None is every client that has pages.
+            settings: what is to be set; only methods that have all of it are candidates.
+            memory: bytes that the run may take; by default what is free.
+            budget_seconds: time for the training of all of them.
+            budget_usd: money for it.
+            latency: `lowest` where generation must be as fast as the plain base's.
+            updates_month: trainings a month; by default as often as pages were curated lately.
+            purpose: `foundation` for a base that adapters will stand on.
+
+        Raises:
+            UnknownName: no such client, or one has no pages.
+            InvalidInput: no method can be used, or the rules cannot be read; says why.
+            OutOfMemory: no method fits into memory.
+        """
+        from copydesk.desk._choosing import Wishes, choose_method
+
+        wishes = Wishes(
+            settings=settings or {},
+            memory=memory,
+            budget_seconds=budget_seconds,
+            budget_usd=budget_usd,
+            latency=latency,
+            updates_month=updates_month,
+            purpose=purpose,
+        )
+        return choose_method(self._place, clients, wishes, self.comparisons())
 
     def compare(
         self,

@@ -5,11 +5,13 @@ metrics into the run's folder, and to trackers where they are asked for. Does no
 files, workspaces, HTTP, which method it runs.
 """
 
+from copydesk.train._capacity import free_bytes, used_bytes
 from copydesk.train._checkpoint import clear_run
 from copydesk.train._loop import train
 from copydesk.train._memory import PeakMemory
 from copydesk.train._metrics import MetricSink, TrackerName, check_trackers
 from copydesk.train._pass import PassRun, can_join, tune_together
+from copydesk.train._plan import plan_steps
 from copydesk.train._recipes import read_recipe, recipe_method
 from copydesk.train._session import TrainResult
 from copydesk.train._settings import RunSettings, make_settings, settings_record
@@ -28,11 +30,14 @@ __all__ = [
     "check_recipe",
     "check_trackers",
     "clear_run",
+    "free_bytes",
     "make_settings",
+    "plan_steps",
     "read_recipe",
     "recipe_method",
     "settings_record",
     "train",
     "tune",
     "tune_together",
+    "used_bytes",
 ]
