@@ -3,8 +3,8 @@
     python benchmarks/choose_backtest.py [--cases 12] [--cells DIR]
 
 A case is a client and a number of pages: real brands where `../shared/brands` is, sample brands
-beside them or alone. Every method is run on every case, on short texts (96 tokens, two epochs, the
-methods' default rates), and scored on the same held-out pages; a run is kept in `--cells`, so that
+beside them or alone. Every method is run on every case, on short texts (160 tokens, the brief among
+them, two epochs, the methods' default rates), and scored on the same held-out pages; a run is kept in `--cells`, so that
 a benchmark that was stopped goes on. Then `study.choose` is asked for each case, with the other
 cases as the workspace's comparisons and never its own; with no comparisons at all; and with those
 of other clients only. A choice is a hit when the 95% interval of its held-out loss minus that of
@@ -54,10 +54,10 @@ from copydesk.train import Recipe, make_settings, tune
 
 METHODS = ("lora", "full", "qlora", "prompt")
 REAL = (
-    *[(brand, size) for size in (8, 24) for brand in ("18f", "rust", "based-cooking")],
-    *[(brand, size) for size in (8, 24) for brand in ("fernwick", "kestrel")],
-    ("18f", 48),
-    ("rust", 48),
+    *[(brand, size) for size in (6, 16) for brand in ("18f", "rust", "based-cooking")],
+    *[(brand, size) for size in (6, 16) for brand in ("fernwick", "kestrel")],
+    ("18f", 40),
+    ("rust", 40),
 )
 SAMPLE = tuple(
     (brand, size)
@@ -65,7 +65,7 @@ SAMPLE = tuple(
     for brand in sorted(path.name for path in SAMPLES.iterdir() if path.is_dir())
 )
 HELDOUT = 12
-SETTINGS = {"max_length": 96, "batch_tokens": 256, "epochs": 2, "eval_steps": 10**6}
+SETTINGS = {"max_length": 160, "batch_tokens": 256, "epochs": 2, "eval_steps": 10**6}
 DRAWS = 4000
 
 

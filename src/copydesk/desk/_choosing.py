@@ -4,6 +4,7 @@ Gathering runs no model. Pages are tokenised, which training needs anyway and wh
 memory is asked of the system; what methods took and gained is read from kept comparisons.
 """
 
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from copydesk.desk._models import workspace_base
 from copydesk.desk._place import DATASETS, Place, client_material, newest_dataset
 from copydesk.desk._results import Training
 from copydesk.desk._training import clients_to_train, train_clients
+from copydesk.errors import InvalidInput
 from copydesk.models import (
     METHODS,
     BaseInfo,
@@ -26,9 +28,17 @@ from copydesk.models import (
     load_tokenizer,
     pick_device,
 )
-from copydesk.records import Choice, Comparison, Listener
+from copydesk.records import Choice, Comparison, Listener, Plan
 from copydesk.store import json_digest
-from copydesk.study import Latency, Purpose, Situation, choose, measured_forecasts, read_rules
+from copydesk.study import (
+    Forecast,
+    Latency,
+    Purpose,
+    Situation,
+    choose,
+    measured_forecasts,
+    read_rules,
+)
 from copydesk.train import (
     RunSettings,
     free_bytes,
@@ -39,9 +49,15 @@ from copydesk.train import (
 )
 
 RULES_FILE = "rules.toml"
+THIS_MACHINE = "this"
+"""Name of the hardware whose free memory can be asked for."""
 _MONTH_DAYS = 30.44
 _REMEMBERED = 3
 """Months of datasets that the rate of updates is read from."""
+
+
+Predict = Callable[[str, int], Plan]
+"""A method and the tokens of an epoch -> what the run would take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,14 +117,17 @@ def train_chosen(
 
 
 def choose_method(
-    place: Place, clients: Sequence[str] | None, wishes: Wishes, comparisons: Sequence[Comparison]
+    place: Place,
+    clients: Sequence[str] | None,
+    wishes: Wishes,
+    comparisons: Sequence[Comparison],
+    predict: Predict | None = None,
 ) -> Choice:
     """The method for some clients, or for all that have pages; see `Workspace.choose`."""
     base = workspace_base(place)
     names = clients_to_train(place, clients, stale=False, base=base)
-    return choose(
-        situation(place, names, base, wishes, comparisons), read_rules(place.root / RULES_FILE)
-    )
+    found = situation(place, names, base, wishes, comparisons, predict)
+    return choose(found, read_rules(place.root / RULES_FILE))
 
 
 def _chosen(
@@ -139,8 +158,12 @@ def situation(
     base: BaseInfo,
     wishes: Wishes,
     comparisons: Sequence[Comparison],
+    predict: Predict | None = None,
 ) -> Situation:
     """What is known of clients, without running a model.
+
+    What methods take is predicted where there is a predictor, for all of them alike; else it is
+    what they took in comparisons here.
 
     Raises:
         UnknownName: no such client, or one has no pages.
@@ -152,7 +175,15 @@ def situation(
     largest = max(sizes, key=lambda name: sizes[name].tokens)
     size, device = sizes[largest], pick_device()
     losses = _untuned_losses(comparisons, base.name, names)
+    candidates = _candidates(wishes)
+    plans = _plans(candidates, size.tokens, predict)
     free = free_bytes(device) + used_bytes(device)
+    forecasts = measured_forecasts(comparisons, base=base.name, tokens=size.tokens)
+    if plans:
+        forecasts = {method: Forecast.of(found) for method, found in plans.items()}
+        free = next(
+            (p.device_memory_bytes for p in plans.values() if p.hardware != THIS_MACHINE), free
+        )
     return Situation(
         pages=size.pages,
         tokens=size.tokens,
@@ -171,10 +202,22 @@ def situation(
         purpose=wishes.purpose,
         base_loss=losses[0],
         general_loss=losses[1],
-        candidates=_candidates(wishes),
-        forecasts=measured_forecasts(comparisons, base=base.name, tokens=size.tokens),
+        total_parameters=next((found.total_parameters for found in plans.values()), None),
+        candidates=candidates,
+        forecasts=forecasts,
         comparisons=tuple(comparisons),
     )
+
+
+def _plans(methods: Sequence[str], tokens: int, predict: Predict | None) -> dict[str, Plan]:
+    """What each method would take; one that the base cannot have has no plan."""
+    found: dict[str, Plan] = {}
+    if predict is None:
+        return found
+    for method in methods:
+        with contextlib.suppress(InvalidInput):
+            found[method] = predict(method, tokens)
+    return found
 
 
 def _candidates(wishes: Wishes) -> tuple[str, ...]:
