@@ -4,14 +4,14 @@
 
 A case is a client and a number of pages: real brands where `../shared/brands` is, sample brands
 beside them or alone. Every method is run on every case, on short texts (160 tokens, the brief among
-them, two epochs, the methods' default rates), and scored on the same held-out pages; a run is kept in `--cells`, so that
-a benchmark that was stopped goes on. Then `study.choose` is asked for each case, with the other
-cases as the workspace's comparisons and never its own; with no comparisons at all; and with those
-of other clients only. A choice is a hit when the 95% interval of its held-out loss minus that of
-the best measured method (paired bootstrap over pages) reaches zero. Always LoRA, always full and so
-on are judged alike. Reported besides: the share of full fine-tuning's gain and the training time
-that the choices come to, and how far LoRA's share differs from case to case, which is what
-`between_clients_sd` in `study/rules.toml` stands for.
+them, two epochs, the methods' default rates), and scored on the same held-out pages; a run is kept
+in `--cells`, so that a benchmark that was stopped goes on. Then `study.choose` is asked for each
+case, with the other cases as the workspace's comparisons and never its own; with no comparisons at
+all; and with those of other clients only. A choice is a hit when the 95% interval of its held-out
+loss minus that of the best measured method (paired bootstrap over pages) reaches zero. Always LoRA,
+always full and so on are judged alike. Reported besides: the share of full fine-tuning's gain and
+the training time that the choices come to, and how far LoRA's share differs from case to case,
+which is what `between_clients_sd` in `study/rules.toml` stands for.
 
 One client of its own is the question of quality; `agency` asks the same with 12 clients on one
 base, where bases of their own are a burden and the choice should be an adapter.

@@ -407,6 +407,12 @@ class Plan:
     """What the figures assume, and what to change where it does not fit."""
 
 
+Latency = Literal["any", "lowest"]
+"""How fast generation must be: `lowest` is as fast as the plain base."""
+Purpose = Literal["client", "foundation"]
+"""What is tuned: a client's voice, or a base that adapters will stand on."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """One ground of a choice."""
@@ -431,3 +437,5 @@ class Choice:
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
     """Points of every method that can be used, the best first: the share of full fine-tuning's gain
     that it is reckoned to reach, in percent, minus what its cost counts."""
+    plan: Plan | None = None
+    """What the chosen method would take, where that was predicted."""

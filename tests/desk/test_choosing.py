@@ -10,6 +10,7 @@ import pytest
 
 import copydesk
 from copydesk import Workspace
+from copydesk.desk import Wishes
 from copydesk.errors import InvalidInput, UnknownName
 from copydesk.records import Comparison, MethodRow, Progress
 from copydesk.store import Artifact, json_bytes, open_artifact
@@ -123,23 +124,26 @@ def test_a_choice_rests_on_pages_comparisons_and_updates(
         workspace.curate("kestrel", [sample_folder / "kestrel" / "posts.jsonl"])
     often = workspace.choose(["kestrel"])
     assert often.scores["full"] == pytest.approx(full["full"] - 2), "4 a month, 2 doublings"
-    stated = workspace.choose(["kestrel"], updates_month=1)
+    stated = workspace.choose(["kestrel"], Wishes(updates_month=1))
     assert stated.scores["full"] == full["full"]
 
 
 def test_only_methods_with_the_given_settings_are_candidates(workspace: Workspace) -> None:
-    assert set(workspace.choose(settings={"num_virtual_tokens": 4}).scores) == {"prompt", "prefix"}
-    assert set(workspace.choose(settings={"loraplus_lr_ratio": 4}).scores) == {
+    assert set(workspace.choose(None, Wishes(settings={"num_virtual_tokens": 4})).scores) == {
+        "prompt",
+        "prefix",
+    }
+    assert set(workspace.choose(None, Wishes(settings={"loraplus_lr_ratio": 4})).scores) == {
         "lora",
         "dora",
         "qlora",
     }
     with pytest.raises(InvalidInput, match="lora_rr is not a setting"):
-        workspace.choose(settings={"lora_rr": 4})
+        workspace.choose(None, Wishes(settings={"lora_rr": 4}))
     with pytest.raises(UnknownName, match="nobody"):
         workspace.choose(["nobody"])
     with pytest.raises(InvalidInput, match="does not fold"):
-        workspace.choose(settings={"num_virtual_tokens": 4}, latency="lowest")
+        workspace.choose(None, Wishes(settings={"num_virtual_tokens": 4}, latency="lowest"))
 
 
 def test_what_is_set_stands_over_what_is_chosen(workspace: Workspace) -> None:
@@ -152,3 +156,19 @@ def test_what_is_set_stands_over_what_is_chosen(workspace: Workspace) -> None:
         json.loads((version.path / "adapter_config.json").read_text()) for version in (made, set_)
     ]
     assert [(config["r"], config["lora_alpha"]) for config in configs] == [(4, 8), (2, 8)]
+
+
+def test_a_choice_for_named_hardware_rests_on_plans(workspace: Workspace) -> None:
+    settings = {"max_length": 64, "batch_tokens": 64}
+    choice = workspace.choose(["kestrel"], Wishes(settings=settings, hardware="t4"))
+    plan = choice.plan
+    assert plan is not None and plan.fits
+    assert (plan.method, plan.hardware, plan.settings["max_length"]) == (choice.method, "t4", "64")
+    known = any(
+        "what " in reason.text and "trained parameters can hold" in reason.text
+        for reason in choice.reasons
+    )
+    assert known, "the capacity is known from the plan's count of parameters"
+    poor = Wishes(settings=settings, hardware="t4", budget_usd=1e-12)
+    with pytest.raises(InvalidInput, match=r"would cost \$0\.00, and there are \$0\.00"):
+        workspace.choose(["kestrel"], poor)

@@ -17,8 +17,10 @@ from copydesk.corpus import material_example
 from copydesk.desk._kept_choice import Chosen, kept_choice
 from copydesk.desk._models import workspace_base
 from copydesk.desk._place import DATASETS, Place, client_material, newest_dataset
+from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run
 from copydesk.desk._results import Training
 from copydesk.desk._training import clients_to_train, train_clients
+from copydesk.desk._wishes import Wishes
 from copydesk.errors import InvalidInput
 from copydesk.models import (
     METHODS,
@@ -30,15 +32,7 @@ from copydesk.models import (
 )
 from copydesk.records import Choice, Comparison, Listener, Plan
 from copydesk.store import json_digest
-from copydesk.study import (
-    Forecast,
-    Latency,
-    Purpose,
-    Situation,
-    choose,
-    measured_forecasts,
-    read_rules,
-)
+from copydesk.study import THIS, Forecast, Situation, choose, measured_forecasts, read_rules
 from copydesk.train import (
     RunSettings,
     free_bytes,
@@ -49,30 +43,9 @@ from copydesk.train import (
 )
 
 RULES_FILE = "rules.toml"
-THIS_MACHINE = "this"
-"""Name of the hardware whose free memory can be asked for."""
 _MONTH_DAYS = 30.44
 _REMEMBERED = 3
 """Months of datasets that the rate of updates is read from."""
-
-
-Predict = Callable[[str, int], Plan]
-"""A method and the tokens of an epoch -> what the run would take."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What a caller says beside the workspace; None is read from it, or not known."""
-
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
-    """Only methods that have all of them are candidates."""
-    methods: tuple[str, ...] = tuple(METHODS)
-    memory: int | None = None
-    budget_seconds: float | None = None
-    budget_usd: float | None = None
-    latency: Latency = "any"
-    updates_month: float | None = None
-    purpose: Purpose = "client"
 
 
 def train_chosen(
@@ -98,7 +71,7 @@ def train_chosen(
         base = workspace_base(place)
         names = clients_to_train(place, clients, stale=stale, base=base)
         in_pass = stale or memory is not None
-        wishes = Wishes(settings=rest, methods=("lora",) if in_pass else tuple(METHODS))
+        wishes = Wishes(settings=rest, methods=("lora",) if in_pass else None)
         named = "lora"
         if names:
             chosen = _chosen(place, names, base, wishes, comparisons)
@@ -121,13 +94,16 @@ def choose_method(
     clients: Sequence[str] | None,
     wishes: Wishes,
     comparisons: Sequence[Comparison],
-    predict: Predict | None = None,
 ) -> Choice:
     """The method for some clients, or for all that have pages; see `Workspace.choose`."""
     base = workspace_base(place)
     names = clients_to_train(place, clients, stale=False, base=base)
-    found = situation(place, names, base, wishes, comparisons, predict)
-    return choose(found, read_rules(place.root / RULES_FILE))
+    found = situation(place, names, base, wishes, comparisons)
+    choice = choose(found, read_rules(place.root / RULES_FILE))
+    if wishes.hardware is None:
+        return choice
+    plan = _plan(place, choice.method, wishes, found.tokens, choice.settings)
+    return dataclasses.replace(choice, plan=plan)
 
 
 def _chosen(
@@ -158,12 +134,11 @@ def situation(
     base: BaseInfo,
     wishes: Wishes,
     comparisons: Sequence[Comparison],
-    predict: Predict | None = None,
 ) -> Situation:
     """What is known of clients, without running a model.
 
-    What methods take is predicted where there is a predictor, for all of them alike; else it is
-    what they took in comparisons here.
+    What methods take is predicted where hardware is named, for all of them alike; else it is what
+    they took in comparisons here.
 
     Raises:
         UnknownName: no such client, or one has no pages.
@@ -176,14 +151,12 @@ def situation(
     size, device = sizes[largest], pick_device()
     losses = _untuned_losses(comparisons, base.name, names)
     candidates = _candidates(wishes)
-    plans = _plans(candidates, size.tokens, predict)
+    plans = _plans(place, candidates, wishes, size.tokens)
     free = free_bytes(device) + used_bytes(device)
     forecasts = measured_forecasts(comparisons, base=base.name, tokens=size.tokens)
     if plans:
         forecasts = {method: Forecast.of(found) for method, found in plans.items()}
-        free = next(
-            (p.device_memory_bytes for p in plans.values() if p.hardware != THIS_MACHINE), free
-        )
+        free = next((p.device_memory_bytes for p in plans.values() if p.hardware != THIS), free)
     return Situation(
         pages=size.pages,
         tokens=size.tokens,
@@ -209,15 +182,27 @@ def situation(
     )
 
 
-def _plans(methods: Sequence[str], tokens: int, predict: Predict | None) -> dict[str, Plan]:
+def _plans(place: Place, methods: Sequence[str], wishes: Wishes, tokens: int) -> dict[str, Plan]:
     """What each method would take; one that the base cannot have has no plan."""
     found: dict[str, Plan] = {}
-    if predict is None:
-        return found
-    for method in methods:
+    for method in methods if wishes.hardware is not None else ():
         with contextlib.suppress(InvalidInput):
-            found[method] = predict(method, tokens)
+            found[method] = _plan(place, method, wishes, tokens, {})
     return found
+
+
+def _plan(
+    place: Place, method: str, wishes: Wishes, tokens: int, suggested: Mapping[str, str]
+) -> Plan:
+    return plan_run(
+        place.config.base,
+        method=method,
+        hardware=wishes.hardware or DEFAULT_HARDWARE,
+        settings={**suggested, **place.config.settings.get(method, {}), **wishes.settings},
+        epoch_tokens=tokens,
+        root=place.root,
+        hourly_usd=place.config.hourly_usd,
+    )
 
 
 def _candidates(wishes: Wishes) -> tuple[str, ...]:
@@ -225,7 +210,7 @@ def _candidates(wishes: Wishes) -> tuple[str, ...]:
     run = {field.name for field in dataclasses.fields(RunSettings)}
     found = [
         name
-        for name in wishes.methods
+        for name in (METHODS if wishes.methods is None else wishes.methods)
         if set(wishes.settings)
         <= run | {field.name for field in dataclasses.fields(METHODS[name].settings)}
     ]

@@ -31,7 +31,9 @@ from copydesk.desk._place import (
     client_style_guide,
     client_training_index,
 )
+from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run
 from copydesk.desk._results import Checked, ClientInfo, Curation, Training, Written
+from copydesk.desk._wishes import Wishes
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
 from copydesk.records import (
     Brief,
@@ -40,6 +42,7 @@ from copydesk.records import (
     Draft,
     Listener,
     Material,
+    Plan,
     StyleGuide,
     ignore_progress,
 )
@@ -48,7 +51,6 @@ from copydesk.store import Artifact, Catalogue, held, json_digest, replace_bytes
 
 if TYPE_CHECKING:
     from copydesk.models import BaseInfo
-    from copydesk.study import Latency, Purpose
 
 PathLike = str | os.PathLike[str]
 
@@ -77,14 +79,21 @@ def open_workspace(path: PathLike | None = None) -> "Workspace":
         UnknownName: there is none.
         InvalidInput: its copydesk.toml cannot be used.
     """
+    found = find_workspace(path)
+    if found is not None:
+        return Workspace(found)
     start = Path(path).expanduser() if path is not None else Path.cwd()
-    tried = [start] if path is not None else [start, *start.resolve().parents]
-    for folder in tried:
-        if (folder / CONFIG_FILE).is_file():
-            return Workspace(folder)
     raise UnknownName(
         "There is no workspace here", where=str(start), todo="Make one with: copydesk init DIR"
     )
+
+
+def find_workspace(path: PathLike | None = None) -> Path | None:
+    """The folder of the workspace at `path`, or of the nearest one at or above the current folder;
+    None where there is none."""
+    start = Path(path).expanduser() if path is not None else Path.cwd()
+    tried = [start] if path is not None else [start, *start.resolve().parents]
+    return next((folder for folder in tried if (folder / CONFIG_FILE).is_file()), None)
 
 
 class Workspace:
@@ -293,51 +302,25 @@ class Workspace:
             should_stop=should_stop,
         )
 
-    def choose(
-        self,
-        clients: Sequence[str] | None = None,
-        *,
-        settings: Mapping[str, Any] | None = None,
-        memory: int | None = None,
-        budget_seconds: float | None = None,
-        budget_usd: float | None = None,
-        latency: "Latency" = "any",
-        updates_month: float | None = None,
-        purpose: "Purpose" = "client",
-    ) -> Choice:
+    def choose(self, clients: Sequence[str] | None = None, wishes: Wishes | None = None) -> Choice:
         """The method that suits some clients, with settings and reasons. No model is run.
 
-        It rests on their pages, how often these were curated anew, the number of clients, free
-        memory, and the comparisons kept here, which outweigh publications. `rules.toml` in the
-        workspace adds rules or replaces those of `study/rules.toml`.
+        It rests on their pages, how often these were curated anew, the number of clients, memory,
+        and the comparisons kept here, which outweigh publications. `rules.toml` in the workspace
+        adds rules to `study/rules.toml`, or replaces them.
 
         Args:
             clients: names; None is every client that has pages.
-            settings: what is to be set; only methods that have all of it are candidates.
-            memory: bytes that the run may take; by default what is free.
-            budget_seconds: time for the training of all of them.
-            budget_usd: money for it.
-            latency: `lowest` where generation must be as fast as the plain base's.
-            updates_month: trainings a month; by default as often as pages were curated lately.
-            purpose: `foundation` for a base that adapters will stand on.
+            wishes: settings, limits and hardware to regard.
 
         Raises:
             UnknownName: no such client, or one has no pages.
             InvalidInput: no method can be used, or the rules cannot be read; says why.
             OutOfMemory: no method fits into memory.
         """
-        from copydesk.desk._choosing import Wishes, choose_method
+        from copydesk.desk._choosing import choose_method
 
-        wishes = Wishes(
-            settings=settings or {},
-            memory=memory,
-            budget_seconds=budget_seconds,
-            budget_usd=budget_usd,
-            latency=latency,
-            updates_month=updates_month,
-            purpose=purpose,
-        )
-        return choose_method(self._place, clients, wishes, self.comparisons())
+        return choose_method(self._place, clients, wishes or Wishes(), self.comparisons())
 
     def compare(
         self,
@@ -362,6 +345,30 @@ class Workspace:
             settings=settings or {},
             listener=listener,
             should_stop=should_stop,
+        )
+
+    def plan(
+        self,
+        model: str | None = None,
+        *,
+        method: str = "lora",
+        hardware: str = DEFAULT_HARDWARE,
+        settings: Mapping[str, Any] | None = None,
+        epoch_tokens: int | None = None,
+    ) -> Plan:
+        """Predict a run with the workspace's base and settings, and hardware cards of its own.
+
+        Arguments and errors are those of `copydesk.desk.plan_run`; `model` is by default the
+        workspace's base.
+        """
+        return plan_run(
+            model or self.config.base,
+            method=method,
+            hardware=hardware,
+            settings={**self.config.settings.get(method, {}), **(settings or {})},
+            epoch_tokens=epoch_tokens,
+            root=self.root,
+            hourly_usd=self.config.hourly_usd,
         )
 
     def comparisons(self) -> tuple[Comparison, ...]:

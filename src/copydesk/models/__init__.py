@@ -19,6 +19,7 @@ from copydesk.models._bases import BaseInfo, BaseStore, default_cache
 from copydesk.models._encode import encode_chat, encode_example, encode_examples, load_tokenizer
 from copydesk.models._encoded import Encoded, EncodedSet
 from copydesk.models._encoded_cache import EncodedCache
+from copydesk.models._hollow import hollow_base, quantisation_tensors
 from copydesk.models._load import Base, free_memory, load_base, pick_device, pick_dtype
 from copydesk.models._loss import (
     CHUNK,
@@ -86,6 +87,7 @@ __all__ = [
     "encode_examples",
     "find_method",
     "free_memory",
+    "hollow_base",
     "kept_bytes",
     "load_adapter",
     "load_base",
@@ -96,6 +98,7 @@ __all__ = [
     "pick_device",
     "pick_dtype",
     "prefix_states",
+    "quantisation_tensors",
     "shared_length",
     "split_by_tokens",
     "template_digest",

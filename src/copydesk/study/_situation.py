@@ -7,10 +7,9 @@ asks for it applies. `FACTS` is the list that rules may ask for.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from copydesk.models import METHODS, find_method
-from copydesk.records import Comparison, Plan
+from copydesk.records import Comparison, Latency, Plan, Purpose
 
 BITS_A_PARAMETER = 2.0
 """What a trained parameter holds (Allen-Zhu and Li 2024, Physics of Language Models 3.3)."""
@@ -21,8 +20,6 @@ PLANNED_RANK = 16
 """The rank that forecasts of low-rank methods are for, unless they say another."""
 
 Fact = float | bool | str | None
-Latency = Literal["any", "lowest"]
-Purpose = Literal["client", "foundation"]
 
 FACTS: Mapping[str, str] = {
     "method": "the method that is judged",

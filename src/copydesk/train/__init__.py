@@ -5,11 +5,12 @@ metrics into the run's folder, and to trackers where they are asked for. Does no
 files, workspaces, HTTP, which method it runs.
 """
 
-from copydesk.train._capacity import free_bytes, used_bytes
+from copydesk.train._capacity import LEAST_TOKENS, MICRO_TOKENS, free_bytes, used_bytes
 from copydesk.train._checkpoint import clear_run
 from copydesk.train._loop import train
 from copydesk.train._memory import PeakMemory
 from copydesk.train._metrics import MetricSink, TrackerName, check_trackers
+from copydesk.train._optimizers import optimizer_bytes
 from copydesk.train._pass import PassRun, can_join, tune_together
 from copydesk.train._plan import plan_steps
 from copydesk.train._recipes import read_recipe, recipe_method
@@ -18,6 +19,8 @@ from copydesk.train._settings import RunSettings, make_settings, settings_record
 from copydesk.train._tune import Recipe, Tuning, check_recipe, tune
 
 __all__ = [
+    "LEAST_TOKENS",
+    "MICRO_TOKENS",
     "MetricSink",
     "PassRun",
     "PeakMemory",
@@ -32,6 +35,7 @@ __all__ = [
     "clear_run",
     "free_bytes",
     "make_settings",
+    "optimizer_bytes",
     "plan_steps",
     "read_recipe",
     "recipe_method",
