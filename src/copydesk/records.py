@@ -493,6 +493,12 @@ class Plan:
     """What the figures assume, and what to change where it does not fit."""
 
 
+Latency = Literal["any", "lowest"]
+"""How fast generation must be: `lowest` is as fast as the plain base."""
+Purpose = Literal["client", "foundation"]
+"""What is tuned: a client's voice, or a base that adapters will stand on."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """One ground of a choice."""
@@ -511,5 +517,11 @@ class Choice:
     settings: Mapping[str, str]
     reasons: tuple[Reason, ...]
     runner_up: str
+    """The second choice; empty where no other method can be used."""
     would_change: tuple[str, ...]
-    """What, if it were otherwise, would make it the runner-up."""
+    """What, if it were so, would make it the runner-up."""
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Points of every method that can be used, the best first: the share of full fine-tuning's gain
+    that it is reckoned to reach, in percent, minus what its cost counts."""
+    plan: Plan | None = None
+    """What the chosen method would take, where that was predicted."""

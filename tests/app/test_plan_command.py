@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import copydesk
 from copydesk.app.cli import main
 
 SMALL = ("--set", "max_length=64", "--set", "batch_tokens=64")
@@ -101,3 +102,27 @@ def test_the_published_table_is_shown(run: Run, tmp_path: Path, monkeypatch: Any
     assert code == 0
     assert "impossible" in told
     assert "141 GB" in told
+
+
+def test_the_method_is_chosen_for_a_client_and_planned(
+    run: Run, tiny_base: Path, sample_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "copydesk.toml").write_text(f'base = "{tiny_base}"\n', encoding="utf-8")
+    with copydesk.open(tmp_path) as workspace:
+        workspace.add_client("kestrel")
+        workspace.curate("kestrel", [sample_folder / "kestrel" / "posts.jsonl"])
+    inside = ("--choose", "--hardware", "t4", "--workspace", str(tmp_path), *SMALL)
+    code, told = run("kestrel", *inside, "--json")
+    found = json.loads(told)
+    assert code == 0
+    choice = found["choice"]
+    assert choice["method"] == found["method"] and choice["runner_up"]
+    assert all(reason["text"] and reason["source"] for reason in choice["reasons"])
+    assert list(choice["scores"])[:2] == [choice["method"], choice["runner_up"]]
+    assert found["peak_memory_bytes"] == sum(found["memory"].values())
+    code, told = run(*inside, "--latency", "lowest")
+    assert code == 0 and "was chosen." in told and "peak memory" in told
+    for wrong, named in (("nobody", "kestrel"), ("kestrel", "lowest")):
+        extra = ("--latency", "soon") if wrong == "kestrel" else ()
+        code, told = run(wrong, *inside, *extra, "--json")
+        assert code == 2 and named in json.loads(told)["error"]["todo"]

@@ -7,9 +7,10 @@ from rich.table import Table
 
 from copydesk import desk
 from copydesk.app._options import AsJson, InWorkspace, Settings, fields_of, pairs
-from copydesk.app._output import duration, emit_json, out, size
+from copydesk.app._output import duration, emit_json, out, parse_size, size
+from copydesk.app._tables import show_choice
 from copydesk.errors import InvalidInput
-from copydesk.records import Plan
+from copydesk.records import Choice, Latency, Plan
 
 commands = typer.Typer()
 
@@ -39,6 +40,29 @@ def plan(
     pages: Annotated[
         str | None, typer.Option("--pages-tokens", help=f"The same as {_PAGE_WORDS}.")
     ] = None,
+    choose: Annotated[
+        bool,
+        typer.Option(
+            "--choose",
+            help="Choose the method for a client, named instead of a model, or for all that have "
+            "pages; say why, and plan it.",
+        ),
+    ] = False,
+    budget: Annotated[
+        float | None, typer.Option(help="With --choose: minutes there are for training.", min=0)
+    ] = None,
+    budget_usd: Annotated[
+        float | None, typer.Option(help="With --choose: dollars there are for it.", min=0)
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="With --choose: the most to take, e.g. 8GB.")
+    ] = None,
+    latency: Annotated[
+        str, typer.Option(help="With --choose: any, or lowest: as fast as the plain base.")
+    ] = "any",
+    updates: Annotated[
+        float | None, typer.Option(help="With --choose: trainings a month.", min=0)
+    ] = None,
     claims: Annotated[
         bool,
         typer.Option("--claims", help="Hold a published table on tuning 70B against arithmetic."),
@@ -49,9 +73,24 @@ def plan(
     """Predict parameters, memory, time and cost of a run before it is run.
 
     Example: copydesk plan llama-3.1-70b --method qlora --hardware h100x2 --set lora_r=8
+    Example: copydesk plan --choose acme --budget 30
     """
     if claims:
         _show_claims(as_json=as_json)
+        return
+    if choose:
+        with desk.open_workspace(workspace) as opened:
+            wishes = desk.Wishes(
+                settings=pairs(settings or [], "--set"),
+                memory=parse_size(memory) if memory else None,
+                budget_seconds=None if budget is None else 60 * budget,
+                budget_usd=budget_usd,
+                latency=_latency(latency),
+                updates_month=updates,
+                hardware=hardware,
+            )
+            choice = opened.choose(None if model is None else [model], wishes)
+        _show_chosen(choice, as_json=as_json)
         return
     options: dict[str, Any] = {
         "method": method,
@@ -68,6 +107,28 @@ def plan(
         emit_json(fields_of(found))
     else:
         show_plan(found)
+
+
+def _latency(text: str) -> Latency:
+    match text:
+        case "any" | "lowest":
+            return text
+        case _:
+            raise InvalidInput(f"--latency {text!r} is not known", todo="Give any or lowest.")
+
+
+def _show_chosen(choice: Choice, *, as_json: bool) -> None:
+    assert choice.plan is not None, "it was chosen for hardware"
+    if as_json:
+        fields = {name: value for name, value in fields_of(choice).items() if name != "plan"}
+        emit_json({**fields_of(choice.plan), "choice": fields})
+        return
+    show_choice(choice)
+    for reason in choice.reasons:
+        out.print(f"- {reason.text} ({reason.source})", markup=False, soft_wrap=True)
+    for change in choice.would_change:
+        out.print(f"{choice.runner_up} if: {change}", markup=False, soft_wrap=True)
+    show_plan(choice.plan)
 
 
 def _epoch_tokens(tokens: int | None, pages: str | None) -> int | None:

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from copydesk.app._output import duration, out, size
 from copydesk.desk import Curation, Foundation, Training, Written
-from copydesk.records import Comparison, Finding, MethodRow
+from copydesk.records import Choice, Comparison, Finding, MethodRow
 
 _LABELS = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA"}
 """Methods whose name is not their word."""
@@ -45,8 +45,21 @@ def show_curation(result: Curation) -> None:
         out.print(f"  and {len(result.rejected) - _SHOWN_REJECTIONS} more: {result.path}")
 
 
+def show_choice(choice: Choice) -> None:
+    """Why a method was chosen, in two lines."""
+    label = _LABELS.get(choice.method, choice.method)
+    why = choice.reasons[0].text if choice.reasons else ""
+    second = f" Second choice: {choice.runner_up}." if choice.runner_up else ""
+    out.print(f"{label} was chosen. {why}", markup=False, soft_wrap=True)
+    rest = choice.would_change[:1]
+    turned = f" It would be {choice.runner_up} if: {rest[0]}" if rest else second
+    out.print(turned.strip(), style="dim", markup=False, soft_wrap=True)
+
+
 def show_training(result: Training) -> None:
-    """A line a client."""
+    """A line a client, after the reasons of the method where it was chosen."""
+    if result.choice:
+        show_choice(result.choice)
     table = Table(box=None, pad_edge=False)
     for column in ("version", "method", "held-out loss", "before", "time", "tokens/s", "memory"):
         table.add_column(column, justify="left" if column in {"version", "method"} else "right")

@@ -19,6 +19,7 @@ from copydesk.desk._results import (
     Training,
     Written,
 )
+from copydesk.desk._wishes import Wishes
 from copydesk.desk._workspace import Workspace, find_workspace, init, open_workspace
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Gate",
     "TrainedVersion",
     "Training",
+    "Wishes",
     "Workspace",
     "Written",
     "find_workspace",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from copydesk.errors import CopydeskError
-from copydesk.records import Draft, Finding, Form, FunnelStep, Rejection
+from copydesk.records import Choice, Draft, Finding, Form, FunnelStep, Rejection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +81,8 @@ class Training:
 
     versions: tuple[TrainedVersion, ...]
     failed: tuple[FailedClient, ...]
+    choice: Choice | None = None
+    """How the method was chosen; None where the caller named it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

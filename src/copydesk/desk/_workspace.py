@@ -23,10 +23,12 @@ from copydesk.desk._place import (
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run
 from copydesk.desk._results import Checked, ClientInfo, Curation, Foundation, Training, Written
 from copydesk.desk._voice import client_voice, forget_voices
+from copydesk.desk._wishes import Wishes
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
 from copydesk.evaluate import VoiceModel
 from copydesk.records import (
     Brief,
+    Choice,
     Comparison,
     Draft,
     Listener,
@@ -245,9 +247,10 @@ class Workspace:
 
         Args:
             clients: names; each has pages. None is every client that has.
-            method: one of `models.METHODS`, or `auto`: `lora` until comparisons say otherwise.
-            settings: over the workspace's, the client's and the method's defaults, e.g.
-                `{"lora_r": 8}`, or what `copydesk.read_recipe` gives, which names the method too.
+            method: one of `models.METHODS`, or `auto`: chosen once for all clients, see `choose`.
+            settings: over the workspace's, the client's, the choice's and the method's defaults,
+                e.g. `{"lora_r": 8}`, or what `copydesk.read_recipe` gives, which names the method
+                too.
             stale: only clients whose newest adapter is bound to another base than the
                 workspace's. Their new versions are listed all at once, when each has lowered the
                 loss on its own held-out pages, or not at all.
@@ -261,15 +264,16 @@ class Workspace:
 
         What goes wrong with one client is in the result's `failed`; the others go on.
         """
-        from copydesk.desk._training import train_clients
+        from copydesk.desk._choosing import train_chosen
 
-        return train_clients(
+        return train_chosen(
             self._place,
             clients,
             method=method,
             settings=settings or {},
             stale=stale,
             memory=memory,
+            comparisons=self.comparisons,
             listener=listener,
             should_stop=should_stop,
         )
@@ -322,6 +326,26 @@ class Workspace:
             listener=listener,
             should_stop=should_stop,
         )
+
+    def choose(self, clients: Sequence[str] | None = None, wishes: Wishes | None = None) -> Choice:
+        """The method that suits some clients, with settings and reasons. No model is run.
+
+        It rests on their pages, how often these were curated anew, the number of clients, memory,
+        and the comparisons kept here, which outweigh publications. `rules.toml` in the workspace
+        adds rules to `study/rules.toml`, or replaces them.
+
+        Args:
+            clients: names; None is every client that has pages.
+            wishes: settings, limits and hardware to regard.
+
+        Raises:
+            UnknownName: no such client, or one has no pages.
+            InvalidInput: no method can be used, or the rules cannot be read; says why.
+            OutOfMemory: no method fits into memory.
+        """
+        from copydesk.desk._choosing import choose_method
+
+        return choose_method(self._place, clients, wishes or Wishes(), self.comparisons())
 
     def compare(
         self,
