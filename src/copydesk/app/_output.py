@@ -55,6 +55,28 @@ def parse_size(text: str) -> int:
     return round(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))
 
 
+def parse_duration(text: str) -> float:
+    """Seconds from `20m`, `90s`, `1h30m`, or a bare number of seconds.
+
+    Raises:
+        InvalidInput: it is none of these, or no time at all.
+    """
+    compact = text.replace(" ", "").lower()
+    if re.fullmatch(r"\d+(\.\d+)?", compact):
+        seconds = float(compact)
+    else:
+        found = re.fullmatch(
+            r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", compact
+        )
+        parts = found.groups() if found else ()
+        seconds = sum(
+            float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=False) if part
+        )
+    if not seconds:
+        raise InvalidInput(f"{text!r} is not a length of time", todo="Write it as 20m or 1h30m.")
+    return seconds
+
+
 def duration(seconds: float | None) -> str:
     """Seconds for people."""
     if seconds is None:

@@ -10,6 +10,7 @@ from copydesk.train._loop import train
 from copydesk.train._memory import PeakMemory
 from copydesk.train._metrics import MetricSink, TrackerName, check_trackers
 from copydesk.train._pass import PassRun, can_join, tune_together
+from copydesk.train._plan import plan_steps
 from copydesk.train._recipes import read_recipe, recipe_method
 from copydesk.train._session import TrainResult
 from copydesk.train._settings import RunSettings, make_settings, settings_record
@@ -29,6 +30,7 @@ __all__ = [
     "check_trackers",
     "clear_run",
     "make_settings",
+    "plan_steps",
     "read_recipe",
     "recipe_method",
     "settings_record",
