@@ -364,6 +364,8 @@ class MethodRow:
     peak_memory_bytes: int | None = None
     train_seconds: float | None = None
     cost_usd: float | None = None
+    """Of the training time and the sweep."""
+    """Of the training time and the sweep."""
     heldout_loss: float | None = None
     heldout_loss_ci: tuple[float, float] | None = None
     relative_performance: float | None = None

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from copydesk.evaluate import gain_share, loss_difference, mean_loss, mean_loss_interval
+from copydesk.evaluate import loss_difference, mean_loss, mean_loss_interval
 from copydesk.models import ExampleLoss
 
 
@@ -80,58 +80,6 @@ def test_the_interval_of_a_difference_is_paired() -> None:
     assert interval.high == pytest.approx(high, abs=0.05 * (high - low))
     alone = mean_loss_interval(after)
     assert interval.high - interval.low < 0.3 * (alone.high - alone.low), "pairing narrows it"
-
-
-def test_the_interval_of_a_share_is_scipys() -> None:
-    base, full = losses_of(3, level=3.0), losses_of(3, level=2.2)
-    method = losses_of(3, level=2.4)
-    share = gain_share(method, base, full)
-    assert share is not None
-
-    def percent(
-        m: np.ndarray,
-        _mt: np.ndarray,
-        b: np.ndarray,
-        _bt: np.ndarray,
-        f: np.ndarray,
-        _ft: np.ndarray,
-        axis: int,
-    ) -> np.ndarray:
-        b_sum = b.sum(axis=axis)
-        return 100 * (b_sum - m.sum(axis=axis)) / (b_sum - f.sum(axis=axis))
-
-    low, high = scipy_interval([method, base, full], percent)
-    width = high - low
-    assert width > 0
-    assert share.low == pytest.approx(low, abs=0.06 * width)
-    assert share.high == pytest.approx(high, abs=0.06 * width)
-    assert share.low < share.value < share.high
-
-
-def test_full_is_the_whole_gain_and_the_base_none_of_it() -> None:
-    base, full = losses_of(4, level=3.0), losses_of(4, level=2.4)
-    whole = gain_share(full, base, full)
-    none = gain_share(base, base, full)
-    assert whole is not None and none is not None
-    assert (whole.value, whole.low, whole.high) == pytest.approx((100, 100, 100))
-    assert (none.value, none.low, none.high) == (0, 0, 0)
-
-
-def test_half_way_is_half_the_gain() -> None:
-    base, full = losses_of(5, level=3.0), losses_of(5, level=2.0)
-    middle = tuple(
-        ExampleLoss(loss=(b.loss + f.loss) / 2, tokens=b.tokens)
-        for b, f in zip(base, full, strict=True)
-    )
-    share = gain_share(middle, base, full)
-    assert share is not None
-    assert (share.value, share.low, share.high) == pytest.approx((50, 50, 50))
-
-
-def test_there_is_no_share_of_no_gain() -> None:
-    base, worse = losses_of(6, level=3.0), losses_of(6, level=3.6)
-    assert gain_share(base, base, worse) is None
-    assert gain_share(worse, base, base) is None
 
 
 def test_one_seed_one_interval() -> None:

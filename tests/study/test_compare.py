@@ -1,7 +1,10 @@
 """A whole comparison on a tiny base, beside transformers' own loss and a second run."""
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +16,8 @@ from copydesk.corpus import brief_text, curate, document_example
 from copydesk.evaluate import general_chats
 from copydesk.models import BaseStore, Encoded, encode_example
 from copydesk.records import Comparison, Example, Message, MethodRow, Progress, StyleGuide
-from copydesk.study import Question, Trained, compare, verdict
+from copydesk.store import building
+from copydesk.study import Question, Subject, Trained, compare, verdict
 from copydesk.train import Recipe, make_settings, tune
 
 CPU = torch.device("cpu")
@@ -36,8 +40,27 @@ def recipe(base: Path, method: str, **settings: object) -> Recipe:
     )
 
 
+class Shelf:
+    """Cells in memory, as JSON text."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], str] = {}
+
+    def find(self, client: str, key: str) -> Mapping[str, Any] | None:
+        found = self.kept.get((client, key))
+        return json.loads(found) if found else None
+
+    def keep(
+        self, client: str, key: str, record: Mapping[str, Any], inputs: Mapping[str, str]
+    ) -> None:
+        assert inputs.keys() >= {"base", "dataset"}
+        self.kept[client, key] = json.dumps(record)
+
+
 @pytest.fixture(scope="module")
-def question(tiny_base: Path, sample_folder: Path) -> Question:
+def subject(
+    tiny_base: Path, sample_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Subject:
     pages = {
         name: curate([sample_folder / name / "posts.jsonl"], client=name)
         for name in ("kestrel", "moonmilk")
@@ -46,15 +69,20 @@ def question(tiny_base: Path, sample_folder: Path) -> Question:
     def examples(name: str, part: str) -> tuple[Example, ...]:
         return tuple(document_example(page) for page in getattr(pages[name], part))
 
-    return Question(
+    return Subject(
         client="kestrel",
         train=examples("kestrel", "train"),
         heldout=examples("kestrel", "heldout"),
         others={"moonmilk": examples("moonmilk", "heldout")},
         guide=StyleGuide(voice="Be brief."),
         recipes=(recipe(tiny_base, "lora"), recipe(tiny_base, "full")),
-        hourly_usd=3.6,
+        folder=tmp_path_factory.mktemp("runs"),
     )
+
+
+@pytest.fixture(scope="module")
+def question(subject: Subject) -> Question:
+    return Question(subjects=(subject,), hourly_usd=3.6)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +91,8 @@ def events() -> list[Progress]:
 
 
 @pytest.fixture(scope="module")
-def comparison(
-    question: Question, events: list[Progress], tmp_path_factory: pytest.TempPathFactory
-) -> Comparison:
-    folder = tmp_path_factory.mktemp("runs")
-    return compare(question, device=CPU, folder=folder, listener=events.append)
+def comparison(question: Question, events: list[Progress]) -> Comparison:
+    return compare(question, device=CPU, listener=events.append)
 
 
 def rows(comparison: Comparison) -> dict[str, MethodRow]:
@@ -123,24 +148,24 @@ def test_the_base_is_none_of_the_gain_and_full_all_of_it(comparison: Comparison)
 
 
 def test_losses_of_the_base_are_transformers_own(
-    comparison: Comparison, question: Question, tiny_base: Path
+    comparison: Comparison, subject: Subject, tiny_base: Path
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_base)
     base = rows(comparison)["base"]
-    heldout = plain(tokenizer, question.heldout)
+    heldout = plain(tokenizer, subject.heldout)
     general = [
         encode_example(tokenizer, name, chat, answer, max_length=512)
         for name, chat, answer in general_chats()
     ]
-    others = plain(tokenizer, question.others["moonmilk"])
+    others = plain(tokenizer, subject.others["moonmilk"])
     assert base.heldout_loss == pytest.approx(reference_loss(tiny_base, heldout), rel=1e-5)
     assert base.general_loss == pytest.approx(reference_loss(tiny_base, general), rel=1e-5)
     assert base.others_loss == pytest.approx(reference_loss(tiny_base, others), rel=1e-5)
-    assert comparison.heldout_documents == len(question.heldout)
+    assert comparison.heldout_documents == len(subject.heldout)
     assert comparison.heldout_tokens == sum(example.answer_length for example in heldout)
-    assert comparison.train_documents == len(question.train)
+    assert comparison.train_documents == len(subject.train)
     assert comparison.train_tokens == sum(
-        len(example.ids) for example in plain(tokenizer, question.train)
+        len(example.ids) for example in plain(tokenizer, subject.train)
     )
 
 
@@ -199,21 +224,21 @@ def test_progress_is_told_from_start_to_end(comparison: Comparison, events: list
 
 
 def test_a_trained_adapter_is_taken_instead_of_training_again(
-    comparison: Comparison, question: Question, tiny_base: Path, tmp_path: Path
+    comparison: Comparison, subject: Subject, tiny_base: Path, tmp_path: Path
 ) -> None:
-    lora = question.recipes[0]
+    lora = subject.recipes[0]
     tokenizer = AutoTokenizer.from_pretrained(tiny_base)
     tuning = tune(
         lora,
-        plain(tokenizer, question.train),
-        plain(tokenizer, question.heldout),
+        plain(tokenizer, subject.train),
+        plain(tokenizer, subject.heldout),
         device=CPU,
         folder=tmp_path / "run",
         task="train",
     )
     adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    tuning.save(adapter)
+    with building(adapter, kind="version", inputs={}) as artifact:
+        tuning.save(artifact.path)
     facts = {
         "train_seconds": 12.5,
         "peak_memory_bytes": 123,
@@ -222,13 +247,12 @@ def test_a_trained_adapter_is_taken_instead_of_training_again(
         "curve": [dataclasses.asdict(point) for point in tuning.result.curve],
     }
     again = dataclasses.replace(
-        question,
+        subject,
         recipes=(lora,),
         trained={lora.digest: Trained(path=adapter, facts=facts)},
     )
     events: list[Progress] = []
-    (tmp_path / "runs").mkdir()
-    taken = compare(again, device=CPU, folder=tmp_path / "runs", listener=events.append)
+    taken = compare(Question(subjects=(again,)), device=CPU, listener=events.append)
     assert not any("LoRA" in event.task for event in events), "nothing was trained"
     row, trained = rows(taken)["lora"], rows(comparison)["lora"]
     assert row.heldout_loss == pytest.approx(trained.heldout_loss, abs=1e-5)
@@ -240,13 +264,13 @@ def test_a_trained_adapter_is_taken_instead_of_training_again(
     assert verdict(taken.rows) == taken.verdict
 
 
-def test_a_method_that_fails_keeps_its_row(question: Question, tmp_path: Path) -> None:
+def test_a_method_that_fails_keeps_its_row(subject: Subject, tmp_path: Path) -> None:
     base = write_tiny_base(tmp_path / "base", tied=False)
     tensors = load_file(base / "model.safetensors")
     (poisoned,) = AutoTokenizer.from_pretrained(base)("~", add_special_tokens=False)["input_ids"]
     tensors["model.embed_tokens.weight"][poisoned] = float("nan")
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
-    last = question.train[-1]
+    last = subject.train[-1]
     spoilt = dataclasses.replace(
         last,
         messages=(
@@ -254,19 +278,13 @@ def test_a_method_that_fails_keeps_its_row(question: Question, tmp_path: Path) -
             Message(role="assistant", content=f"About ~ five.\n\n{last.text}"),
         ),
     )
-    runs = tmp_path / "runs"
-    runs.mkdir()
-    found = compare(
-        dataclasses.replace(
-            question,
-            train=(*question.train[:-1], spoilt),
-            recipes=(recipe(base, "lora", max_steps=40), recipe(base, "full", max_steps=1)),
-            others={},
-            hourly_usd=None,
-        ),
-        device=CPU,
-        folder=runs,
+    spoilt_subject = dataclasses.replace(
+        subject,
+        train=(*subject.train[:-1], spoilt),
+        recipes=(recipe(base, "lora", max_steps=40), recipe(base, "full", max_steps=1)),
+        others={},
     )
+    found = compare(Question(subjects=(spoilt_subject,)), device=CPU)
     failed, done = found.rows[2:]
     assert (failed.method, failed.status) == ("lora", "diverged")
     assert failed.error and "learning_rate" in failed.error
@@ -274,3 +292,69 @@ def test_a_method_that_fails_keeps_its_row(question: Question, tmp_path: Path) -
     assert (done.method, done.status) == ("full", "done"), "its one step missed the spoilt page"
     assert done.others_loss is None and done.cost_usd is None
     assert f"lora did not finish: {failed.error}" in found.verdict
+
+
+def without_times(comparison: Comparison) -> Comparison:
+    """What does not depend on the clock."""
+    rows = tuple(
+        dataclasses.replace(
+            row,
+            peak_memory_bytes=None,
+            train_seconds=None,
+            cost_usd=None,
+            tokens_per_second=None,
+            epoch_seconds=None,
+            seconds_to_95=None,
+            curve=tuple(dataclasses.replace(point, seconds=0) for point in row.curve),
+        )
+        for row in comparison.rows
+    )
+    return dataclasses.replace(
+        comparison, rows=rows, created="", verdict="", spent_seconds=None, recommended=None
+    )
+
+
+def test_what_was_measured_is_found_and_only_the_rest_is_done(
+    comparison: Comparison, subject: Subject
+) -> None:
+    shelf = Shelf()
+    alone = Question(
+        subjects=(dataclasses.replace(subject, recipes=subject.recipes[1:]),), hourly_usd=3.6
+    )
+    first = compare(alone, device=CPU, shelf=shelf)
+    assert len(shelf.kept) == 3, "two baselines and one run"
+    events: list[Progress] = []
+    both = Question(subjects=(subject,), hourly_usd=3.6)
+    second = compare(both, device=CPU, shelf=shelf, listener=events.append)
+    assert not any("full" in event.task for event in events)
+    assert any("LoRA" in event.task for event in events)
+    assert rows(second)["full"].train_seconds == rows(first)["full"].train_seconds
+    assert without_times(second) == without_times(comparison)
+    events.clear()
+    third = compare(both, device=CPU, shelf=shelf, listener=events.append)
+    assert dataclasses.replace(third, created="") == dataclasses.replace(second, created="")
+    assert {event.unit for event in events} == {"baselines"}, "nothing was run"
+    assert not list(subject.folder.glob("*/checkpoint-*"))
+
+
+def test_other_pages_to_score_on_are_another_cell(subject: Subject) -> None:
+    shelf = Shelf()
+    recipes = (dataclasses.replace(subject.recipes[0]),)
+    compare(
+        Question(subjects=(dataclasses.replace(subject, recipes=recipes),)), device=CPU, shelf=shelf
+    )
+    compare(
+        Question(subjects=(dataclasses.replace(subject, recipes=recipes, others={}),)),
+        device=CPU,
+        shelf=shelf,
+    )
+    assert len(shelf.kept) == 3 + 2, "the prompted base reads no other client's pages"
+
+
+def test_no_text_is_kept(subject: Subject) -> None:
+    shelf = Shelf()
+    compare(Question(subjects=(subject,)), device=CPU, shelf=shelf)
+    kept = " ".join(shelf.kept.values())
+    for example in (*subject.train, *subject.heldout, *subject.others["moonmilk"]):
+        assert example.id not in kept
+        assert example.text[:30] not in kept

@@ -5,9 +5,10 @@ from importlib import resources
 from pathlib import Path
 
 from copydesk import desk
+from copydesk.app._comparison_tables import show_comparison
 from copydesk.app._output import out
 from copydesk.app._reporting import write_report
-from copydesk.app._tables import show_comparison, show_curation, show_training, show_written
+from copydesk.app._tables import show_curation, show_training, show_written
 from copydesk.desk import Workspace
 from copydesk.records import Listener
 

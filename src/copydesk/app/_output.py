@@ -42,6 +42,11 @@ def size(count: int | None) -> str:
     return f"{value:.1f} GB"
 
 
+def method_word(name: str) -> str:
+    """A tuning method as it is written in a sentence."""
+    return {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA"}.get(name, name)
+
+
 def parse_size(text: str) -> int:
     """Bytes from `8GB`, `500 MB` or `8000000000`; units are powers of ten, KiB to TiB of two.
 
@@ -53,6 +58,28 @@ def parse_size(text: str) -> int:
         raise InvalidInput(f"{text!r} is not a size", todo="Write it as 8GB or 500MB.")
     number, unit, binary = found.groups()
     return round(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from `20m`, `90s`, `1h30m`, or a bare number of seconds.
+
+    Raises:
+        InvalidInput: it is none of these, or no time at all.
+    """
+    compact = text.replace(" ", "").lower()
+    if re.fullmatch(r"\d+(\.\d+)?", compact):
+        seconds = float(compact)
+    else:
+        found = re.fullmatch(
+            r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", compact
+        )
+        parts = found.groups() if found else ()
+        seconds = sum(
+            float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=False) if part
+        )
+    if not seconds:
+        raise InvalidInput(f"{text!r} is not a length of time", todo="Write it as 20m or 1h30m.")
+    return seconds
 
 
 def duration(seconds: float | None) -> str:

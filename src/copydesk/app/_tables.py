@@ -4,12 +4,10 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from copydesk.app._output import duration, out, size
+from copydesk.app._output import duration, method_word, out, size
 from copydesk.desk import Curation, Foundation, Training, Written
-from copydesk.records import Choice, Comparison, Finding, MethodRow
+from copydesk.records import Choice, Finding
 
-_LABELS = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA"}
-"""Methods whose name is not their word."""
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 _SHOWN_REJECTIONS = 20
 _SPLITS = {"time": "the newest", "seed": "drawn by the seed"}
@@ -47,7 +45,7 @@ def show_curation(result: Curation) -> None:
 
 def show_choice(choice: Choice) -> None:
     """Why a method was chosen, in two lines."""
-    label = _LABELS.get(choice.method, choice.method)
+    label = method_word(choice.method)
     why = choice.reasons[0].text if choice.reasons else ""
     second = f" Second choice: {choice.runner_up}." if choice.runner_up else ""
     out.print(f"{label} was chosen. {why}", markup=False, soft_wrap=True)
@@ -115,56 +113,6 @@ def show_foundation(result: Foundation) -> None:
         )
     else:
         out.print("Nothing was kept. Raise --mix, or lower learning_rate or epochs with --set.")
-
-
-def show_comparison(result: Comparison) -> None:
-    """The table of methods and the verdict; fits into 80 columns."""
-    table = Table(
-        title=f"{result.client} on {result.base}", title_justify="left", box=None, pad_edge=False
-    )
-    table.add_column("method", no_wrap=True)
-    for column in ("held-out loss", "% of full", "memory", "time", "disk", "forgot"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in result.rows:
-        table.add_row(*_cells(row))
-    out.print(table)
-    out.print(
-        f"{result.heldout_documents} held-out pages, {result.heldout_tokens} tokens; in brackets "
-        "95% intervals over pages. % of full: share of full fine-tuning's gain. Prompted: the base "
-        "with guide and examples in its prompt. Forgot: loss on general text, after minus before.",
-        style="dim",
-    )
-    for row in result.rows:
-        if row.clients_in_pass > 1:
-            label = _LABELS.get(row.method, row.method)
-            out.print(
-                f"{label}'s memory is that of a pass of {row.clients_in_pass} clients.", style="dim"
-            )
-    out.print(result.verdict, markup=False)
-
-
-def _cells(row: MethodRow) -> list[str]:
-    label = _LABELS.get(row.method, row.method)
-    if row.status != "done":
-        return [label, row.status.replace("_", " "), *["-"] * 5]
-    return [
-        label,
-        _interval(row.heldout_loss, row.heldout_loss_ci, ".3f", ".2f"),
-        _interval(row.relative_performance, row.relative_performance_ci, ".0f", ".0f"),
-        size(row.peak_memory_bytes),
-        duration(row.train_seconds) if row.train_seconds else "-",
-        size(row.artifact_bytes) if row.artifact_bytes else "-",
-        "-" if row.forgetting is None else f"{row.forgetting:+.3f}",
-    ]
-
-
-def _interval(
-    value: float | None, interval: tuple[float, float] | None, form: str, ends: str
-) -> str:
-    if value is None:
-        return "-"
-    low, high = (f"{end:{ends}}" for end in interval or (value, value))
-    return f"{value:{form}}" if low == high else f"{value:{form}} ({low}-{high})"
 
 
 def show_written(item: Written) -> None:

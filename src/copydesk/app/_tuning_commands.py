@@ -7,7 +7,7 @@ import typer
 
 from copydesk import desk
 from copydesk.app._options import AsJson, InWorkspace, Settings, exit_code, fields_of, pairs
-from copydesk.app._output import emit_json, out, parse_size, show_error
+from copydesk.app._output import emit_json, out, parse_duration, parse_size, show_error
 from copydesk.app._progress import ProgressView, StopRequest
 from copydesk.errors import InvalidInput
 
@@ -78,7 +78,7 @@ def train(
 
 @commands.command()
 def compare(
-    client: str,
+    clients: Annotated[list[str], typer.Argument(metavar="CLIENT...")],
     methods: Annotated[str, typer.Option(help="Comma-separated.")] = "lora,full",
     settings: Settings = None,
     csv: Annotated[
@@ -87,32 +87,70 @@ def compare(
     markdown: Annotated[
         Path | None, typer.Option(help="Also write verdict and table there.", metavar="FILE")
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time it may take, e.g. 20m; a method that it ends says so."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Final runs of each method, by as many seeds.")
+    ] = None,
+    sweep: Annotated[
+        bool,
+        typer.Option(
+            help="Look for each method's learning rate first; --budget and --seeds do too."
+        ),
+    ] = False,
+    probe: Annotated[
+        bool | None,
+        typer.Option(
+            "--probe/--no-probe",
+            help="Try instructions and time generation; by default where rates are looked for.",
+        ),
+    ] = None,
+    table: Annotated[
+        bool, typer.Option(help="Also say low, medium or high, with the figures behind it.")
+    ] = False,
     as_json: AsJson = False,
     workspace: InWorkspace = None,
 ) -> None:
     """Measure tuning methods on held-out pages, beside the base untuned and prompted.
 
-    Example: copydesk compare acme --methods lora,full
+    Several clients are pooled. What was measured before is not measured again, and what was cut off
+    goes on.
+
+    Example: copydesk compare acme --methods full,lora,qlora --budget 20m
     """
     from copydesk.app._comparison_files import check_targets, write_files
+    from copydesk.app._comparison_tables import show_comparison
     from copydesk.app._reporting import write_report
-    from copydesk.app._tables import show_comparison
 
     check_targets(csv, markdown)
     stop = StopRequest()
     names = [name.strip() for name in methods.split(",") if name.strip()]
     chosen = pairs(settings or [], "--set")
+    seconds = parse_duration(budget) if budget else None
     with desk.open_workspace(workspace) as opened:
         with stop.listening(), ProgressView() as view:
             result = opened.compare(
-                client, methods=names, settings=chosen, listener=view, should_stop=stop
+                clients,
+                methods=names,
+                settings=chosen,
+                budget_seconds=seconds,
+                seeds=seeds,
+                sweep=sweep,
+                probe=probe,
+                listener=view,
+                should_stop=stop,
             )
         report = write_report(opened)
     files = write_files(result, csv=csv, markdown=markdown)
     if as_json:
-        emit_json({**fields_of(result), "report": report})
+        from copydesk.study import qualitative
+
+        judged = [fields_of(item) for item in qualitative(result)]
+        emit_json({**fields_of(result), "qualitative": judged, "report": report})
     else:
-        show_comparison(result)
+        show_comparison(result, qualities=table)
         for path in files:
             out.print(f"Written: {path}", soft_wrap=True)
         out.print(f"Report: {report}", soft_wrap=True)

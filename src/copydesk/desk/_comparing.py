@@ -1,80 +1,112 @@
-"""`compare`: methods measured on a client's held-out pages, and kept."""
+"""`compare`: methods measured on held-out pages of one client or several, and kept."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from copydesk.corpus import material_example
+from copydesk.desk._cells import CatalogueShelf
+from copydesk.desk._comparisons import keep_comparison
 from copydesk.desk._models import workspace_base
 from copydesk.desk._place import DATASETS, Place, client_material, client_style_guide
 from copydesk.desk._training import make_recipe
 from copydesk.errors import InvalidInput
-from copydesk.models import EncodedCache, find_method, load_tokenizer, pick_device
-from copydesk.records import Comparison, Example, Listener, LossPoint, Material, MethodRow
+from copydesk.models import BaseInfo, EncodedCache, find_method, load_tokenizer, pick_device
+from copydesk.records import Comparison, Example, Listener, Material
 from copydesk.registry import versions
-from copydesk.store import Artifact, held, json_bytes, open_artifact, read_json
-from copydesk.study import Question, Trained, compare
-from copydesk.train import Recipe, RunSettings, clear_run
-
-KIND = "comparisons"
+from copydesk.store import held
+from copydesk.study import Question, Subject, Trained, compare
+from copydesk.train import RunSettings
 
 
 def compare_methods(
     place: Place,
-    client: str,
+    clients: Sequence[str],
     *,
     methods: Sequence[str],
     settings: Mapping[str, Any],
+    budget_seconds: float | None,
+    seeds: int | None,
+    sweep: bool,
+    probe: bool | None,
     listener: Listener,
     should_stop: Callable[[], bool],
 ) -> Comparison:
     """Measure and keep; see `Workspace.compare`."""
     if not methods:
         raise InvalidInput("No method to compare", todo="Name some: --methods lora,full")
+    if not clients:
+        raise InvalidInput("No client to compare on", todo="Name one, or several to pool them.")
+    if seeds is not None and not 1 <= seeds <= 100:
+        raise InvalidInput(f"seeds is {seeds}", todo="Use 1 to 100.")
+    if budget_seconds is not None and budget_seconds <= 0:
+        raise InvalidInput(f"The budget is {budget_seconds} seconds", todo="Give it some: 20m")
     base = workspace_base(place)
-    names = list(dict.fromkeys(methods))
     tokenizer = load_tokenizer(base)
-    recipes = tuple(
-        make_recipe(place, client, name, _known(name, settings, names), base, tokenizer)
-        for name in names
-    )
-    train_pages, heldout_pages = client_material(place, client)
+    names = list(dict.fromkeys(methods))
+    thorough = sweep or seeds is not None or budget_seconds is not None
     question = Question(
-        client=client,
-        train=_examples(train_pages),
-        heldout=_examples(heldout_pages),
-        others=_others(place, client),
-        guide=client_style_guide(place, client),
-        recipes=recipes,
-        trained=_trained(place, client, recipes),
+        subjects=tuple(
+            _subject(place, client, names, settings, base, tokenizer)
+            for client in dict.fromkeys(clients)
+        ),
+        seeds=seeds or 1,
+        sweep=thorough,
+        probe=thorough if probe is None else probe,
+        budget_seconds=budget_seconds,
         hourly_usd=place.config.hourly_usd,
-        cache=EncodedCache(folder=place.cache_folder(client), base_digest=base.digest),
     )
-    folder = place.runs_folder(client)
-    folder.mkdir(parents=True, exist_ok=True)
-    with held(place.locks, client, doing="compares methods on it"):
+    with contextlib.ExitStack() as locks:
+        for subject in question.subjects:
+            locks.enter_context(held(place.locks, subject.client, doing="compares methods on it"))
+            subject.folder.mkdir(parents=True, exist_ok=True)
         comparison = compare(
             question,
             device=pick_device(),
-            folder=folder,
+            shelf=CatalogueShelf(place),
             checkpoint_seconds=place.config.checkpoint_seconds,
             listener=listener,
             should_stop=should_stop,
         )
-        _keep(place, comparison, {recipe.method: recipe.digest for recipe in recipes})
-        for recipe in recipes:
-            clear_run(folder / recipe.digest[:16])
+        keep_comparison(
+            place,
+            comparison,
+            {
+                f"{subject.client}/{recipe.method}": recipe.digest
+                for subject in question.subjects
+                for recipe in subject.recipes
+            },
+        )
     return comparison
 
 
-def newest_comparisons(place: Place) -> tuple[Comparison, ...]:
-    """The newest comparison of each client that has one."""
-    found = [
-        entry
-        for row in place.catalogue.clients()
-        if (entry := place.catalogue.latest(KIND, row.name)) is not None
-    ]
-    return tuple(_comparison(read_json(entry.path / "comparison.json")) for entry in found)
+def _subject(
+    place: Place,
+    client: str,
+    methods: Sequence[str],
+    settings: Mapping[str, Any],
+    base: BaseInfo,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Subject:
+    recipes = tuple(
+        make_recipe(place, client, name, _known(name, settings, methods), base, tokenizer)
+        for name in methods
+    )
+    train, heldout = client_material(place, client)
+    return Subject(
+        client=client,
+        train=_examples(train),
+        heldout=_examples(heldout),
+        others=_others(place, client),
+        guide=client_style_guide(place, client),
+        recipes=recipes,
+        folder=place.runs_folder(client),
+        trained=_trained(place, client),
+        cache=EncodedCache(folder=place.cache_folder(client), base_digest=base.digest),
+    )
 
 
 def _known(method: str, settings: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Any]:
@@ -103,35 +135,10 @@ def _others(place: Place, client: str) -> dict[str, tuple[Example, ...]]:
     }
 
 
-def _trained(place: Place, client: str, recipes: Sequence[Recipe]) -> dict[str, Trained]:
-    """Adapters that the client already has from one of these very recipes."""
-    wanted = {recipe.digest for recipe in recipes if find_method(recipe.method).leaves == "adapter"}
-    found = {
+def _trained(place: Place, client: str) -> dict[str, Trained]:
+    """The client's adapters by the digest of their run; a comparison takes those of its recipes."""
+    return {
         version.inputs["run"]: Trained(path=version.path, facts=version.facts)
         for version in versions(place.catalogue, client)
-        if version.inputs["run"] in wanted
+        if find_method(version.method).leaves == "adapter"
     }
-    for adapter in found.values():
-        open_artifact(adapter.path)
-    return found
-
-
-def _keep(place: Place, comparison: Comparison, runs: Mapping[str, str]) -> None:
-
-    def fill(artifact: Artifact) -> None:
-        (artifact.path / "comparison.json").write_bytes(json_bytes(asdict(comparison)))
-
-    place.catalogue.make(kind=KIND, client=comparison.client, inputs=runs, fill=fill)
-
-
-def _comparison(raw: Any) -> Comparison:
-    return Comparison(**(raw | {"rows": tuple(_row(row) for row in raw["rows"])}))
-
-
-def _row(raw: Any) -> MethodRow:
-    pairs = {
-        key: tuple(raw[key]) if raw[key] is not None else None
-        for key in ("heldout_loss_ci", "relative_performance_ci")
-    }
-    curve = tuple(LossPoint(**point) for point in raw["curve"])
-    return MethodRow(**(raw | pairs | {"curve": curve}))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from copydesk.content import FORMATS, TrainingIndex, read_briefs
 from copydesk.corpus import read_style_guide
 from copydesk.desk._bases import pull_base
+from copydesk.desk._comparisons import forget_pooled, newest_comparisons
 from copydesk.desk._config import CONFIG_FILE, STARTER, Config, read_config
 from copydesk.desk._curating import curate_client
 from copydesk.desk._drafts import read_drafts, save_as, save_draft
@@ -145,6 +146,7 @@ class Workspace:
         with held(self._place.locks, name, doing="deletes it", forget=True):
             # Its name goes last: cut off before, the client is still there to be deleted again,
             # and nothing is listed that is gone.
+            forget_pooled(self._place, name)
             self.catalogue.forget_artifacts(name)
             self.report_path.unlink(missing_ok=True)
             forget_voices(self._place)
@@ -349,25 +351,52 @@ class Workspace:
 
     def compare(
         self,
-        client: str,
+        clients: str | Sequence[str],
         *,
         methods: Sequence[str] = ("lora", "full"),
         settings: Mapping[str, Any] | None = None,
+        budget_seconds: float | None = None,
+        seeds: int | None = None,
+        sweep: bool = False,
+        probe: bool | None = None,
         listener: Listener = ignore_progress,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Comparison:
-        """Measure methods on the client's held-out pages, beside the base untuned and prompted.
+        """Measure methods on held-out pages, beside the base untuned and prompted.
 
-        The newest version is used for its method when it was trained by the same recipe. The
-        result is kept in the workspace.
+        By default each method runs once, at its own rate, as quickly as can be. With `sweep`,
+        `seeds` or `budget_seconds` the comparison is thorough: each method's learning rate is
+        looked for first, on training pages set aside. A version is used for its method when it was
+        trained by the same recipe. Every run is kept as a cell, and the result in the workspace:
+        what was measured before is not measured again, and a comparison that was cut off goes on.
+
+        Args:
+            clients: one, or several, which are pooled: every method runs on each.
+            methods: names of tuning methods.
+            settings: over the workspace's, the clients' and the methods' defaults.
+            budget_seconds: time that this call may take. A method that it ends keeps its row, as
+                `cut`; the same call goes on with it.
+            seeds: final runs of each method and client.
+            sweep: look for each method's learning rate; on where `seeds` or a budget is given.
+            probe: try instructions and time generation; by default in thorough comparisons.
+            listener: receives progress.
+            should_stop: asked after every step; true writes a checkpoint and ends.
+
+        Raises:
+            UnknownName: no such client or method, or a client has no pages.
+            InvalidInput: a setting cannot be used, or there is nothing to compare.
         """
         from copydesk.desk._comparing import compare_methods
 
         return compare_methods(
             self._place,
-            client,
+            [clients] if isinstance(clients, str) else clients,
             methods=methods,
             settings=settings or {},
+            budget_seconds=budget_seconds,
+            seeds=seeds,
+            sweep=sweep,
+            probe=probe,
             listener=listener,
             should_stop=should_stop,
         )
@@ -397,9 +426,7 @@ class Workspace:
         )
 
     def comparisons(self) -> tuple[Comparison, ...]:
-        """The newest comparison of each client that has one."""
-        from copydesk.desk._comparing import newest_comparisons
-
+        """The newest comparison of each client, and of each group of clients that was pooled."""
         return newest_comparisons(self._place)
 
     # Drafts

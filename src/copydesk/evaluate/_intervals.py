@@ -36,7 +36,7 @@ def mean_loss(losses: "Sequence[ExampleLoss]") -> float:
 def mean_loss_interval(losses: "Sequence[ExampleLoss]", *, seed: int = 0) -> Interval:
     """Mean loss and its interval over documents."""
     drawn = _drawn_means(losses, _draws(len(losses), seed))
-    return _interval(mean_loss(losses), drawn)
+    return percentile_interval(mean_loss(losses), drawn)
 
 
 def loss_difference(
@@ -45,30 +45,7 @@ def loss_difference(
     """Mean loss of `after` minus that of `before` on the same documents, paired."""
     draws = _paired_draws(after, before, seed=seed)
     drawn = _drawn_means(after, draws) - _drawn_means(before, draws)
-    return _interval(mean_loss(after) - mean_loss(before), drawn)
-
-
-def gain_share(
-    method: "Sequence[ExampleLoss]",
-    base: "Sequence[ExampleLoss]",
-    full: "Sequence[ExampleLoss]",
-    *,
-    seed: int = 0,
-) -> Interval | None:
-    """The method's gain over the base as a share of full fine-tuning's, in percent, paired.
-
-    None where full fine-tuning gained nothing, so that there is no share to speak of. Draws in
-    which it gained nothing are left out of the interval.
-    """
-    whole = mean_loss(base) - mean_loss(full)
-    if whole <= 0:
-        return None
-    draws = _paired_draws(method, base, full, seed=seed)
-    base_means, full_means = _drawn_means(base, draws), _drawn_means(full, draws)
-    gains = base_means - full_means
-    usable = gains > 0
-    shares = 100 * (base_means - _drawn_means(method, draws))[usable] / gains[usable]
-    return _interval(100 * (mean_loss(base) - mean_loss(method)) / whole, shares)
+    return percentile_interval(mean_loss(after) - mean_loss(before), drawn)
 
 
 def mean_difference(after: Sequence[float], before: Sequence[float], *, seed: int = 0) -> Interval:
@@ -76,7 +53,7 @@ def mean_difference(after: Sequence[float], before: Sequence[float], *, seed: in
     assert len(after) == len(before) > 0
     differences: _Floats = np.asarray(after, dtype=np.float64) - np.asarray(before, np.float64)
     drawn = differences[_draws(len(differences), seed)].mean(axis=1)
-    return _interval(float(differences.mean()), drawn)
+    return percentile_interval(float(differences.mean()), drawn)
 
 
 def _draws(count: int, seed: int) -> npt.NDArray[np.int64]:
@@ -97,6 +74,7 @@ def _drawn_means(losses: "Sequence[ExampleLoss]", draws: npt.NDArray[np.int64]) 
     return sums[draws].sum(axis=1) / tokens[draws].sum(axis=1)
 
 
-def _interval(value: float, drawn: Any) -> Interval:
+def percentile_interval(value: float, drawn: Any) -> Interval:
+    """A figure with the 2.5th and 97.5th percentile of its bootstrap draws."""
     low, high = np.percentile(drawn, [2.5, 97.5])
     return Interval(value=value, low=float(low), high=float(high))

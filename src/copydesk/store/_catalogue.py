@@ -118,6 +118,14 @@ class Catalogue:
             self._db.execute("DELETE FROM artifacts WHERE client = ?", (name,))
         remove_leftovers(self.root / "artifacts" / ".new")
 
+    def forget(self, entry: Entry) -> None:
+        """Take one artifact off the list; its folder is the caller's to remove."""
+        with self._writing():
+            self._db.execute(
+                "DELETE FROM artifacts WHERE kind = ? AND client = ? AND number = ?",
+                (entry.kind, entry.client, entry.number),
+            )
+
     def remove_client(self, name: str) -> None:
         """Forget a client and its artifacts; their folders are the caller's to remove."""
         self.client(name)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from copydesk.models import find_method
 from copydesk.records import MethodRow
+from copydesk.study._rows import UNTUNED, method_label, recommended
 
-_UNTUNED = {"base", "prompted"}
+_FATES = {"cut": "was cut short"}
 
 
 def verdict(rows: Sequence[MethodRow]) -> str:
@@ -14,7 +15,7 @@ def verdict(rows: Sequence[MethodRow]) -> str:
     missing = [row for row in rows if row.status != "done"]
     parts: list[str] = []
     full, base = found.get("full"), found.get("base")
-    tuned = [row for name, row in found.items() if name not in _UNTUNED]
+    tuned = [row for name, row in found.items() if name not in UNTUNED]
     for row in tuned:
         if full is None or row is full:
             continue
@@ -28,29 +29,39 @@ def verdict(rows: Sequence[MethodRow]) -> str:
         assert best.heldout_loss is not None
         better = best.heldout_loss < base.heldout_loss
         parts.append(
-            f"{_name(best)} has the lowest held-out loss, "
+            f"{method_label(best)} has the lowest held-out loss, "
             f"{best.heldout_loss:.3f} against {base.heldout_loss:.3f} untuned."
             if better
             else f"No method beat the untuned base ({base.heldout_loss:.3f}) on held-out pages."
         )
+        if better:
+            parts.extend(_tie(best, rows))
         parts.extend(_against_prompting(found.get("prompted"), best))
-    parts.extend(f"{row.method} did not finish: {row.error}" for row in missing)
+    parts.extend(
+        f"{row.method} {_FATES.get(row.status, 'did not finish')}: {row.error}" for row in missing
+    )
     return " ".join(parts) or "Nothing was measured."
+
+
+def _tie(best: MethodRow, rows: Sequence[MethodRow]) -> list[str]:
+    """Which methods the best one is tied with, and which of them is the cheapest."""
+    if not best.tied_with:
+        return []
+    named = {row.method: row for row in rows}
+    said = [find_method(method).label for method in best.tied_with]
+    listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+    cheapest = recommended(rows)
+    choice = f"; {method_label(named[cheapest])} is the cheapest of them" if cheapest else ""
+    return [f"It is tied with {listed} (their 95% intervals overlap){choice}."]
 
 
 def _beside_full(row: MethodRow, full: MethodRow) -> str:
     low, high = row.relative_performance_ci or (float("nan"), float("nan"))
     return (
-        f"{_name(row)} reached {row.relative_performance:.0f}% of full fine-tuning's gain "
+        f"{method_label(row)} reached {row.relative_performance:.0f}% of full fine-tuning's gain "
         f"(95% interval {low:.0f} to {high:.0f}) in {_share(row, full, 'train_seconds')} of "
         f"its training time with {_share(row, full, 'peak_memory_bytes')} of its peak memory."
     )
-
-
-def _name(row: MethodRow) -> str:
-    """A method's label, as the first word of a sentence."""
-    label = find_method(row.method).label
-    return label[0].upper() + label[1:]
 
 
 def _against_prompting(prompted: MethodRow | None, best: MethodRow) -> list[str]:

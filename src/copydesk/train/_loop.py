@@ -26,6 +26,7 @@ def train(
     trackers: Sequence[TrackerName] = (),
     listener: Listener = ignore_progress,
     should_stop: Callable[[], bool] = lambda: False,
+    out_of_time: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
     """Train, going on from the newest checkpoint of the same run in `folder`.
 
@@ -43,6 +44,8 @@ def train(
         listener: receives an event a step, with `loss`, `tokens_per_second`, `memory_bytes` and
             `seconds_left` (of training alone).
         should_stop: asked after every step; true writes a checkpoint and raises KeyboardInterrupt.
+        out_of_time: asked after every step; true writes a checkpoint and ends the run with what it
+            has, so that the same call goes on later.
 
     Raises:
         InvalidInput: the optimiser does not go with the weights or the device, a tracker is not
@@ -75,4 +78,6 @@ def train(
             if not session.done and should_stop():
                 session.checkpoint()
                 raise KeyboardInterrupt
+            if not session.done and out_of_time():
+                session.end()
         return session.result()

@@ -55,6 +55,9 @@ class TrainResult:
     kept_step: int
     """The step whose weights are kept: the last, or with early stopping the best."""
     stopped_early: bool
+    """Patience ran out, or time."""
+    out_of_time: bool
+    """The caller's time was up before the last step; a checkpoint of the last one run is there."""
     resumed_at: int
     """The step of the checkpoint that the run went on from; 0 for a fresh run."""
     micro_tokens: int
@@ -101,6 +104,7 @@ class Session:
         self._clock = _Clock(checkpoint_seconds)
         self._scored: tuple[ExampleLoss, ...] = ()
         self._stopped = False
+        self._out_of_time = False
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -217,6 +221,16 @@ class Session:
                 self._optimizer,
             )
 
+    def end(self) -> None:
+        """Let the step that was last taken be the last, leaving a checkpoint to go on from.
+
+        The scoring of the end is not in the checkpoint: the run that goes on has none there.
+        """
+        self.checkpoint()
+        if self._place.curve[-1].heldout_loss is None:
+            self._score()
+        self._stopped = self._out_of_time = True
+
     def result(self) -> TrainResult:
         """What the finished run knows; with early stopping the best weights are put back first."""
         assert self.done
@@ -235,6 +249,7 @@ class Session:
             heldout=self._scored or score(self.tuned, self._heldout),
             kept_step=kept,
             stopped_early=place.step < len(self._steps),
+            out_of_time=self._out_of_time,
             resumed_at=self._resumed_at,
             micro_tokens=self.micro,
         )

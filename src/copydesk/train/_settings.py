@@ -22,7 +22,7 @@ class RunSettings:
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     dtype: str = "auto"
     """Of the base's weights: auto, float32 or bfloat16."""
-    epochs: float = Field(default=3, gt=0, le=1000)
+    epochs: float = Field(default=3.0, gt=0, le=1000)
     max_steps: int | None = Field(default=None, ge=1)
     """Stop after this many optimiser steps, whatever `epochs` says."""
     batch_tokens: int = Field(default=1024, ge=16, le=2**20)

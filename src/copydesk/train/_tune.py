@@ -111,6 +111,7 @@ def tune(
     trackers: Sequence[TrackerName] = (),
     listener: Listener = ignore_progress,
     should_stop: Callable[[], bool] = lambda: False,
+    out_of_time: Callable[[], bool] = lambda: False,
 ) -> Tuning:
     """Run a recipe, going on from its last checkpoint in `folder` where there is one.
 
@@ -143,5 +144,6 @@ def tune(
             trackers=trackers,
             listener=listener,
             should_stop=should_stop,
+            out_of_time=out_of_time,
         )
     return Tuning(recipe=recipe, tuned=tuned, result=result, peak_memory_bytes=memory.bytes)
