@@ -19,7 +19,7 @@ from copydesk.desk._models import workspace_base
 from copydesk.desk._place import DATASETS, Place, client_material, newest_dataset
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run
 from copydesk.desk._results import Training
-from copydesk.desk._training import clients_to_train, train_clients
+from copydesk.desk._training import clients_to_train, make_recipe, train_clients
 from copydesk.desk._wishes import Wishes
 from copydesk.errors import InvalidInput
 from copydesk.models import (
@@ -34,9 +34,9 @@ from copydesk.records import Choice, Comparison, Listener, Plan
 from copydesk.store import json_digest
 from copydesk.study import THIS, Forecast, Situation, choose, measured_forecasts, read_rules
 from copydesk.train import (
+    Recipe,
     RunSettings,
     free_bytes,
-    make_settings,
     plan_steps,
     recipe_method,
     used_bytes,
@@ -98,6 +98,8 @@ def choose_method(
     """The method for some clients, or for all that have pages; see `Workspace.choose`."""
     base = workspace_base(place)
     names = clients_to_train(place, clients, stale=False, base=base)
+    if not names:
+        raise InvalidInput("No client is named", todo="Name one, or leave it to all.")
     found = situation(place, names, base, wishes, comparisons)
     choice = choose(found, read_rules(place.root / RULES_FILE))
     if wishes.hardware is None:
@@ -144,14 +146,14 @@ def situation(
         UnknownName: no such client, or one has no pages.
         InvalidInput: a setting is out of range, or no method has it.
     """
-    run = _run_settings(place, wishes.settings)
     tokenizer = load_tokenizer(base)
+    candidates = _candidates(place, names, wishes, base, tokenizer)
+    run = next(iter(candidates.values())).run
     sizes = {name: _size(place, name, base, tokenizer, run) for name in names}
     largest = max(sizes, key=lambda name: sizes[name].tokens)
     size, device = sizes[largest], pick_device()
     losses = _untuned_losses(comparisons, base.name, names)
-    candidates = _candidates(wishes)
-    plans = _plans(place, candidates, wishes, size.tokens)
+    plans = _plans(place, tuple(candidates), wishes, size.tokens)
     free = free_bytes(device) + used_bytes(device)
     forecasts = measured_forecasts(comparisons, base=base.name, tokens=size.tokens)
     if plans:
@@ -176,7 +178,7 @@ def situation(
         base_loss=losses[0],
         general_loss=losses[1],
         total_parameters=next((found.total_parameters for found in plans.values()), None),
-        candidates=candidates,
+        candidates=tuple(candidates),
         forecasts=forecasts,
         comparisons=tuple(comparisons),
     )
@@ -205,27 +207,33 @@ def _plan(
     )
 
 
-def _candidates(wishes: Wishes) -> tuple[str, ...]:
-    """Methods that have every setting that was given; LoRA, to name what is wrong, if none has."""
-    run = {field.name for field in dataclasses.fields(RunSettings)}
-    found = [
-        name
-        for name in (METHODS if wishes.methods is None else wishes.methods)
-        if set(wishes.settings)
-        <= run | {field.name for field in dataclasses.fields(METHODS[name].settings)}
-    ]
-    return tuple(found) or ("lora",)
-
-
-def _run_settings(place: Place, settings: Mapping[str, Any]) -> RunSettings:
-    """What every method's run would have: the caller's settings over the workspace's for LoRA.
+def _candidates(
+    place: Place,
+    names: Sequence[str],
+    wishes: Wishes,
+    base: BaseInfo,
+    tokenizer: PreTrainedTokenizerBase,
+) -> dict[str, Recipe]:
+    """Methods that can be run with the settings that are given, each with the first one's recipe.
 
     Raises:
-        InvalidInput: no candidate has one of the settings, or it is out of range.
+        UnknownName: no such client, or it has no pages.
+        InvalidInput: no method can; says what is wrong with LoRA's, or the first candidate's.
     """
-    (method, *_) = _candidates(Wishes(settings=settings, methods=("lora", *METHODS)))
-    configured = {"seed": place.config.seed, **place.config.settings.get(method, {})}
-    return make_settings(method, {**configured, **settings})[0]
+    found: dict[str, Recipe] = {}
+    refused: InvalidInput | None = None
+    for method in dict.fromkeys(wishes.methods or ("lora", *METHODS)):
+        try:
+            recipes = [
+                make_recipe(place, name, method, wishes.settings, base, tokenizer) for name in names
+            ]
+        except InvalidInput as error:
+            refused = refused or error
+        else:
+            found[method] = recipes[0]
+    if refused is not None and not found:
+        raise refused
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
