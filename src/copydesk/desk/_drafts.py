@@ -36,7 +36,9 @@ def _draft(raw: Any) -> Draft:
         **(
             raw
             | {
-                "brief": Brief(**(brief | {"points": tuple(brief["points"])})),
+                "brief": Brief(
+                    **brief | {name: tuple(brief.get(name, ())) for name in ("points", "outline")}
+                ),
                 "findings": tuple(Finding(**finding) for finding in raw["findings"]),
             }
         )
