@@ -221,8 +221,8 @@ def test_a_client_that_fails_does_not_stop_the_others(
     pages = sample_folder / "moonmilk" / "posts.jsonl"
     run("client", "add", "moonmilk", "--workspace", agency)
     run("curate", "moonmilk", pages, "--workspace", agency)
-    # Fernwick's shortest prompt has 103 tokens: no room is left for any of its answers.
-    short = ("--set", "max_length=103", "--set", "max_steps=1", "--set", "dtype=float32")
+    # Fernwick's shortest prompt has 125 tokens: no room is left for any of its answers.
+    short = ("--set", "max_length=125", "--set", "max_steps=1", "--set", "dtype=float32")
     ran = run("train", "fernwick", "moonmilk", "--json", *short, "--workspace", agency)
     (made,) = ran.json["versions"]
     failed = {item["client"]: item["error"] for item in ran.json["failed"]}
