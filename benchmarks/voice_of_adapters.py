@@ -259,7 +259,7 @@ def learn(
         if name != brand.name
     }
     return Measures(
-        voice=fit_voice(own, {**others, "base": drafts}, names=NAMES[brand.name]),
+        voice=fit_voice(own, others, drafts=drafts, names=NAMES[brand.name]),
         delta=BurrowsDelta.fit({**others, brand.name: own, "base": drafts}),
         index=TrainingIndex.build((page.id, page.text) for page in learned),
     )
