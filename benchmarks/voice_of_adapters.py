@@ -7,8 +7,10 @@ written for briefs read off its held-out newest fifth, by the adapter, by the ba
 guide and three of the brand's pages in its prompt, and by the base alone. The same sampling for
 all. The drafts of a brief are cut to the same number of words, those of the shortest.
 
-Each text is attributed, names masked, by the voice measure (probability of at least one half) and
-by Burrows's Delta (the brand is nearest, among all brands and the base). Neither chose a draft.
+Each text is attributed, names masked, by the voice measure (probability of at least one half), by
+Burrows's Delta and by the compression distance (nearer to the brand's older pages than to what the
+base wrote about their titles; `delta_margin` and `compression_margin` say by how much). None of
+them chose a draft.
 Printed: shares of drafts attributed to the brand, of real held-out pages too; the difference of
 adapter and prompted base, paired by brief, with its 95% bootstrap interval; and the longest run of
 words that stands in the pages the adapter was trained on.
@@ -47,8 +49,10 @@ from copydesk.evaluate import (
     BurrowsDelta,
     Interval,
     VoiceModel,
+    compression_distance,
     cut_words,
     fit_voice,
+    mask,
     mean_difference,
     prose,
 )
@@ -72,8 +76,17 @@ from copydesk.study import prompted_chat
 from copydesk.train import Recipe, make_settings, tune
 
 WRITERS = ("adapter", "prompted", "base")
-LEARNED_DRAFTS = 5
-"""Drafts of the base about older titles that both measures know it by."""
+FIGURES = (
+    "voice",
+    "probability",
+    "delta",
+    "delta_margin",
+    "compression",
+    "compression_margin",
+    "longest_run",
+)
+LEARNED_DRAFTS = 24
+"""Drafts of the base about older titles that the measures know it by."""
 GUIDE_WORDS = 400
 """Of the style guide: a whole one would leave no room for pages in the prompt of a small base."""
 CONTRAST_PAGES = 40
@@ -85,16 +98,24 @@ class Measures:
 
     voice: VoiceModel
     delta: BurrowsDelta
+    profiles: tuple[str, str]
+    """Masked text of the brand and of the base, of the same length."""
     index: TrainingIndex
 
-    def judge(self, text: str, brand: str) -> dict[str, float]:
+    def judge(self, text: str) -> dict[str, float]:
         distances = self.delta.distances(text)
+        delta = distances["base"] - distances["own"]
+        masked = mask(text)
+        own, base = (compression_distance(masked, profile) for profile in self.profiles)
         run = self.index.longest_run(text)
         probability = self.voice.judge(text).probability
         return {
             "voice": float(probability >= 0.5),
             "probability": probability,
-            "delta": float(min(distances, key=lambda name: distances[name]) == brand),
+            "delta": float(delta > 0),
+            "delta_margin": delta,
+            "compression": float(own < base),
+            "compression_margin": base - own,
             "longest_run": float(run.words if run else 0),
         }
 
@@ -112,7 +133,7 @@ def main() -> None:
         learned = brand.train[-options.pages :]
         drafts = write_all(brand, pages, learned, info, folder, options)
         measures = learn(brand, brands, learned, base_drafts(brand, info, folder))
-        rows[name], real[name] = judged(name, pages, drafts, measures)
+        rows[name], real[name] = judged(pages, drafts, measures)
         print(name, json.dumps(shares(rows[name])), file=sys.stderr, flush=True)
     emit(line(rows, real, options))
 
@@ -258,15 +279,17 @@ def learn(
         for name, other in brands.items()
         if name != brand.name
     }
+    texts = [" ".join(mask(prose(text)) for text in side) for side in (own[::-1], drafts)]
+    length = min(map(len, texts))
     return Measures(
-        voice=fit_voice(own, {**others, "base": drafts}, names=NAMES[brand.name]),
-        delta=BurrowsDelta.fit({**others, brand.name: own, "base": drafts}),
+        voice=fit_voice(own, others, drafts=drafts, names=NAMES[brand.name]),
+        delta=BurrowsDelta.fit({"own": own, "base": drafts}),
+        profiles=(texts[0][:length], texts[1][:length]),
         index=TrainingIndex.build((page.id, page.text) for page in learned),
     )
 
 
 def judged(
-    name: str,
     pages: Sequence[Document],
     drafts: dict[str, dict[str, str]],
     measures: Measures,
@@ -280,10 +303,10 @@ def judged(
         if words < LEAST_WORDS:
             continue
         cut = {writer: cut_words(text, 0, words) for writer, text in plain.items()}
-        found.append({writer: measures.judge(text, name) for writer, text in cut.items()})
+        found.append({writer: measures.judge(text) for writer, text in cut.items()})
         original = cut_words(prose(page.text), 0, words)
         if word_count(original) >= LEAST_WORDS:
-            real.append(measures.judge(original, name))
+            real.append(measures.judge(original))
     return found, real
 
 
@@ -295,8 +318,7 @@ def shares(rows: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, f
 def summary(figures: Sequence[dict[str, float]]) -> dict[str, float]:
     if not figures:
         return {}
-    keys = ("voice", "probability", "delta", "longest_run")
-    means = {key: round(statistics.mean(one[key] for one in figures), 4) for key in keys}
+    means = {key: round(statistics.mean(one[key] for one in figures), 4) for key in FIGURES}
     runs = [one["longest_run"] for one in figures]
     return {**means, "longest_run_of_all": max(runs), "over_25_words": sum(r >= 25 for r in runs)}
 
@@ -323,10 +345,7 @@ def line(
         "ratio": round(pooled["adapter"]["voice"] / max(pooled["prompted"]["voice"], 1e-9), 3),
         "base": pooled["base"],
         "real_pages": summary([one for found in real.values() for one in found]),
-        "adapter_minus_prompted": {
-            key: figure(difference(every, key))
-            for key in ("voice", "probability", "delta", "longest_run")
-        },
+        "adapter_minus_prompted": {key: figure(difference(every, key)) for key in FIGURES},
         "by_brand": {name: shares(found) for name, found in rows.items()},
     }
 

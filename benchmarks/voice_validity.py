@@ -3,7 +3,7 @@
     python benchmarks/voice_validity.py [--brands 18f rust] [--drafts 8] [--folder DIR]
 
 For each real brand a voice is learned from its older pages against those of the other brands and
-what the base wrote about the brand's own older titles. Its newest fifth is then told from
+what the base wrote about all brands' older titles. Its newest fifth is then told from
 (a) pages of all other brands, (b) those of them that are nearest to it in topic (content words,
 TF-IDF, three for each page), and (c) what the base wrote about the brand's own newest titles.
 Everything is done on whole pages and on their first 150 words, with names masked.
@@ -65,7 +65,8 @@ def main() -> None:
     tested = options.brands or list(brands)
     folder = options.folder or drafts_folder()
     drafts = base_drafts([brands[name] for name in tested], options.drafts, folder)
-    rows = {name: judge_brand(name, brands, drafts[name]) for name in tested}
+    learned = [text for older, _ in drafts.values() for text in older]
+    rows = {name: judge_brand(name, brands, learned, drafts[name][1]) for name in tested}
     emit(
         {
             "benchmark": "voice-validity",
@@ -103,22 +104,22 @@ def base_drafts(
 
 
 def judge_brand(
-    name: str, brands: dict[str, Brand], drafts: tuple[list[str], list[str]]
+    name: str, brands: dict[str, Brand], learned: Sequence[str], drafts: Sequence[str]
 ) -> dict[str, Any]:
     """Learn one brand's voice and judge what it did not see."""
     own = [page.text for page in brands[name].train]
     rest = {other: brand for other, brand in brands.items() if other != name}
     others = {other: [page.text for page in brand.train] for other, brand in rest.items()}
-    voice = fit_voice(own, {**others, "base": drafts[0]}, names=NAMES[name])
+    voice = fit_voice(own, others, drafts=learned, names=NAMES[name])
     unseen = fit_voice(own, others, names=NAMES[name])
     pooled = [text for texts in others.values() for text in texts[:40]]
-    delta = BurrowsDelta.fit({"own": own, "others": [*pooled, *drafts[0]]})
+    delta = BurrowsDelta.fit({"own": own, "others": [*pooled, *learned]})
     held = [page.text for page in spread(brands[name].heldout, OWN_TESTED)]
     foreign = [
         page.text for brand in rest.values() for page in spread(brand.heldout, OTHERS_TESTED)
     ]
     near = [foreign[at] for at in nearest(held, foreign)]
-    sides = {"own": held, "brands": foreign, "topic": near, "drafts": drafts[1]}
+    sides = {"own": held, "brands": foreign, "topic": near, "drafts": drafts}
     found: dict[str, Any] = {"auc": {}, "stated": {}}
     for length, most in (("whole", None), (str(SHORT), SHORT)):
         texts = {side: usable(given, most) for side, given in sides.items()}

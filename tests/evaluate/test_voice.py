@@ -40,6 +40,19 @@ def test_own_unseen_pages_are_spread_over_the_percentiles(plain: VoiceModel) -> 
     assert found[0].high - found[0].low > 10, "24 pages say no more"
 
 
+def test_a_few_drafts_weigh_as_much_as_all_texts_by_others() -> None:
+    """What stands between two authors is told from the one whose texts weigh more."""
+    own = pages("plain", "garden", 12)
+    between = f"{page('plain', 'metal', 1, 20)} {page('brisk', 'metal', 1, 20)}"
+    others = {"stiff": pages("stiff", "garden", 40)}
+    few = pages("brisk", "garden", 2)
+    counted = fit_voice(own, {**others, "brisk": few})
+    weighed = fit_voice(own, others, drafts=few)
+    assert weighed.facts == counted.facts
+    assert weighed.judge(between).score < counted.judge(between).score
+    assert weighed.judge(page("stiff", "metal", 2)).probability < 0.2
+
+
 def test_what_speaks_for_and_against_moves_the_score(plain: VoiceModel) -> None:
     mixed = f"{page('plain', 'garden', 7, 20)} {page('stiff', 'garden', 7, 20)}"
     said = plain.judge(mixed)

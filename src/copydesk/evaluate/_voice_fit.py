@@ -45,7 +45,8 @@ class _Texts:
     text_N: npt.NDArray[np.int64]
     """The text that a window is of."""
     words_N: npt.NDArray[np.int64]
-    own_P: npt.NDArray[np.bool_]
+    side_P: npt.NDArray[np.int64]
+    """0 own pages, 1 texts by others, 2 drafts of bases."""
     fold_P: npt.NDArray[np.int64]
 
 
@@ -53,6 +54,7 @@ def fit_voice(
     own: Sequence[str],
     contrast: Mapping[str, Sequence[str]],
     *,
+    drafts: Sequence[str] = (),
     names: Sequence[str] = (),
     seed: int = 0,
 ) -> VoiceModel:
@@ -60,8 +62,10 @@ def fit_voice(
 
     Args:
         own: the client's pages, Markdown.
-        contrast: whose texts -> texts, Markdown: other clients' pages, a base's drafts on the
-            client's titles. Each of them is drawn from as often as the others.
+        contrast: whose texts -> texts by others, Markdown. Each source is drawn from as often as
+            the others.
+        drafts: what bases wrote, untuned, about the client's titles or others'. They weigh as much
+            as all texts by others: nothing else is so easily taken for the client.
         names: the client's brand, products and people, hidden in every text.
         seed: draws pages, where there are more than are used, and folds.
 
@@ -77,7 +81,8 @@ def fit_voice(
     _check_enough("the client's own pages", mine)
     _check_enough("texts by others", [text for texts in theirs.values() for text in texts])
     used = [mine[at] for at in sorted(random.permutation(len(mine))[:MOST_OWN])]
-    others = _drawn(theirs, random)
+    machine = [plain for plain in map(prose, drafts) if plain][:MOST_CONTRAST]
+    others = [*_drawn(theirs, random), *machine]
     hidden = hiding(names)
     masked = [
         [(mask(part, hidden), len(words(part))) for part in windows(text)[:MOST_WINDOWS]]
@@ -88,9 +93,12 @@ def fit_voice(
         vectors_NF=np.stack([vocabulary.vector(part) for parts in masked for part, _ in parts]),
         text_N=np.array([at for at, parts in enumerate(masked) for _ in parts]),
         words_N=np.array([count for parts in masked for _, count in parts]),
-        own_P=np.arange(len(masked)) < len(used),
+        side_P=np.repeat([0, 1, 2], [len(used), len(others) - len(machine), len(machine)]),
         fold_P=np.concatenate(
-            [random.permutation(np.arange(len(side)) % FOLDS) for side in (used, others)]
+            [
+                random.permutation(np.arange(size) % FOLDS)
+                for size in (len(used), len(others) - len(machine), len(machine))
+            ]
         ),
     )
     weights_F, bias, scores_N = _fit_folds(texts)
@@ -104,7 +112,7 @@ def fit_voice(
         names=tuple(names),
         facts={
             "own_pages": len(used),
-            "own_words": int(texts.words_N[texts.own_P[texts.text_N]].sum()),
+            "own_words": int(texts.words_N[texts.side_P[texts.text_N] == 0].sum()),
             "contrast_texts": len(others),
             "seed": seed,
         },
@@ -133,21 +141,18 @@ def _drawn(theirs: Mapping[str, Sequence[str]], random: np.random.Generator) -> 
 
 def _fit_folds(texts: _Texts) -> tuple[Floats, float, npt.NDArray[np.float64]]:
     """Mean weights [F] and bias of the folds' models, and each window's score [N] by the model
-    that did not see its text. Each text weighs the same, and so do the two sides."""
-    own_N = texts.own_P[texts.text_N]
+    that did not see its text."""
+    side_N = texts.side_P[texts.text_N]
     share_N = 1 / np.bincount(texts.text_N)[texts.text_N]
-    scores_N = np.zeros(len(own_N))
+    scores_N = np.zeros(len(side_N))
     weights: list[Any] = []
     for fold in range(FOLDS):
         seen_N = texts.fold_P[texts.text_N] != fold
-        weight_N = share_N[seen_N] * np.where(
-            own_N[seen_N],
-            0.5 / share_N[seen_N & own_N].sum(),
-            0.5 / share_N[seen_N & ~own_N].sum(),
-        )
         model: Any = LogisticRegression(C=_PENALTY, max_iter=1000)
         model.fit(
-            texts.vectors_NF[seen_N], own_N[seen_N], sample_weight=weight_N * int(seen_N.sum())
+            texts.vectors_NF[seen_N],
+            side_N[seen_N] == 0,
+            sample_weight=_even(share_N[seen_N], side_N[seen_N]),
         )
         scores_N[~seen_N] = model.decision_function(texts.vectors_NF[~seen_N])
         weights.append(np.append(model.coef_[0], model.intercept_))
@@ -161,35 +166,46 @@ def _judged(
     """Own pages' scores at each length of the grid, and the calibration over all texts."""
     reference: dict[int, list[float]] = {at: [] for at in (*GRID, 0)}
     cases: list[tuple[float, float, float]] = []
-    owns: list[bool] = []
     shares: list[float] = []
-    for text, own in enumerate(texts.own_P):
+    sides: list[int] = []
+    for text, side in enumerate(texts.side_P):
         of_text = texts.text_N == text
         scores, counts = scores_N[of_text], texts.words_N[of_text]
         lengths = sorted({min(at, len(scores)) for at in (*GRID, len(scores))})
         for at in lengths:
             cases.append(terms(float(scores[:at].mean()), int(counts[:at].sum())))
-            owns.append(bool(own))
+            sides.append(int(side))
             shares.append(1 / len(lengths))
-        if own:
+        if side == 0:
             for at in GRID:
                 reference[at].append(float(scores[:at].mean()))
             reference[0].append(float(scores.mean()))
     return (
         {at: tuple(sorted(found)) for at, found in reference.items()},
-        _platt(np.array(cases), np.array(owns), np.array(shares)),
+        _platt(np.array(cases), np.array(sides), np.array(shares)),
     )
 
 
-def _platt(cases: Any, owns: Any, shares: Any) -> Platt:
+def _even(share: Any, side: Any) -> Any:
+    """Weights of cases, so that own pages weigh as much as the rest, and in the rest texts by
+    others as much as drafts; their sum is the number of cases."""
+    halves = [(side == 0), *(side == one for one in (1, 2) if (side == one).any())]
+    weight = np.zeros(len(share))
+    for at, half in enumerate(halves):
+        whole = 0.5 if at == 0 else 0.5 / (len(halves) - 1)
+        weight[half] = whole * share[half] / share[half].sum()
+    return weight * len(share)
+
+
+def _platt(cases: Any, sides: Any, shares: Any) -> Platt:
     """Fit the curve by maximum likelihood, sides at even odds.
 
     Platt's targets, (n + 1) / (n + 2) for own and 1 / (n + 2) for others, are given as a case of
     each label, weighed by the target: without them separable scores have no finite curve.
     """
+    owns = sides == 0
     target = np.where(owns, (owns.sum() + 1) / (owns.sum() + 2), 1 / ((~owns).sum() + 2))
-    even = shares * np.where(owns, 0.5 / shares[owns].sum(), 0.5 / shares[~owns].sum())
-    even *= len(owns)
+    even = _even(shares, sides)
     curve: Any = LogisticRegression(C=1e4, max_iter=1000)
     curve.fit(
         np.concatenate([cases, cases]),
