@@ -159,6 +159,18 @@ def test_the_newest_version_speaks(workspace: Workspace, trained: Training) -> N
         workspace.write("moonmilk", [BRIEF])
 
 
+def test_briefs_that_the_client_cannot_meet_are_refused(
+    workspace: Workspace, trained: Training
+) -> None:
+    with pytest.raises(InvalidInput, match=r"no format 'podcast'.*blog"):
+        workspace.write("fernwick", [Brief(title="On peas", format="podcast")])
+    german = "Die Erbsen und der Zaun: wie man sie mit dem Draht im Garten nicht verliert"
+    with pytest.raises(InvalidInput, match=r"is in German, and fernwick's pages are in English"):
+        workspace.write("fernwick", [Brief(title=german, format="blog")])
+    with pytest.raises(InvalidInput, match="as 'pdf'"):
+        workspace.write("fernwick", [BRIEF], to="pdf")
+
+
 def test_checks_quote_the_training_pages(workspace: Workspace, tmp_path: Path) -> None:
     pages, _ = workspace.documents("fernwick")
     copied = " ".join(pages[0].text.split()[:60])

@@ -49,8 +49,7 @@ def write_drafts(
     version = find_version(place.catalogue, ref)
     standards = client_standards(place, version.client).standards
     voice = usual_voice(place, version.client)
-    for brief in briefs:
-        _refuse_strangers(place, version.client, brief, standards.guide)
+    _refuse_strangers(place, version.client, briefs, standards.guide)
     writer = Writer(load_version(place, version), name=version.name)
     for brief in briefs:
         for variant in range(settings.variants):
@@ -74,8 +73,10 @@ def write_drafts(
             yield with_voice(replace(draft, variant=variant + 1), voice)
 
 
-def _refuse_strangers(place: Place, client: str, brief: Brief, guide: StyleGuide) -> None:
-    """Refuse a format nobody knows and a brief in another language than the client's pages."""
+def _refuse_strangers(
+    place: Place, client: str, briefs: Sequence[Brief], guide: StyleGuide
+) -> None:
+    """Refuse formats nobody knows and briefs in another language than the client's pages."""
     pages = (
         list(islice(client_material(place, client)[0], _PAGES_READ))
         if place.catalogue.latest(DATASETS, client) is not None
@@ -83,19 +84,21 @@ def _refuse_strangers(place: Place, client: str, brief: Brief, guide: StyleGuide
     )
     formats = {page.format for page in pages if isinstance(page, Document)}
     known = sorted({*_KNOWN_FORMATS, *guide.length, *formats})
-    if brief.format not in known:
-        raise InvalidInput(
-            f"{client} has no format {brief.format!r}",
-            where=brief.title or None,
-            todo=f"Formats are {', '.join(known)}; a [length] in its style guide adds one.",
-        )
-    said = [brief.title, *brief.points, *(fact.text for fact in brief.facts), *brief.experience]
-    asked = language_of(" ".join(said))
     spoken = language_of(" ".join(page.own_words for page in pages))
-    if asked and spoken and asked != spoken:
-        raise InvalidInput(
-            f"The brief is in {language_name(asked)}, and {client}'s pages are in"
-            f" {language_name(spoken)}",
-            where=brief.title or None,
-            todo="Translate it: the model writes in the language of its pages.",
-        )
+    for brief in briefs:
+        where = brief.title or brief.keyword
+        if brief.format not in known:
+            raise InvalidInput(
+                f"{client} has no format {brief.format!r}",
+                where=where,
+                todo=f"Formats are {', '.join(known)}; a [length] in its style guide adds one.",
+            )
+        said = [brief.title, *brief.points, *(fact.text for fact in brief.facts), *brief.experience]
+        asked = language_of(" ".join(said))
+        if asked and spoken and asked != spoken:
+            raise InvalidInput(
+                f"The brief is in {language_name(asked)}, and {client}'s pages are in"
+                f" {language_name(spoken)}",
+                where=where,
+                todo="Translate it: the model writes in the language of its pages.",
+            )
