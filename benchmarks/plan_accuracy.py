@@ -213,8 +213,8 @@ def in_fresh_process(function: Any, *arguments: Any) -> Any:
         return pool.apply(function, arguments)
 
 
-def calibrated() -> Machine:
-    return this_machine(CPU, cache=default_cache(), again=True, clock=the_clock())
+def calibrated(folder: str) -> Machine:
+    return this_machine(CPU, cache=Path(folder), again=True, clock=the_clock())
 
 
 def prepare(folder: str) -> None:
@@ -225,7 +225,7 @@ def prepare(folder: str) -> None:
 def run_cases(cases: tuple[Case, ...], folder: str) -> list[dict[str, Any]]:
     """Points: the case, what was predicted, what was measured."""
     in_fresh_process(prepare, folder)
-    machine = in_fresh_process(calibrated)
+    machine = in_fresh_process(calibrated, folder)
     predicted = in_fresh_process(predict, cases, machine, folder)
     points: list[dict[str, Any]] = []
     for case, expected in zip(cases, predicted, strict=True):

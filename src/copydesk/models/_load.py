@@ -20,7 +20,12 @@ from transformers import (
 from copydesk.errors import InvalidInput, OutOfMemory
 from copydesk.models import _attention
 from copydesk.models._bases import BaseInfo
-from copydesk.models._quantise import Quantisation, keep_differentiable, quantisation_config
+from copydesk.models._quantise import (
+    Quantisation,
+    keep_differentiable,
+    let_go_of_files,
+    quantisation_config,
+)
 from copydesk.models._quiet import quiet
 
 _LOG = logging.getLogger(__name__)
@@ -146,8 +151,10 @@ def _read_model(
     )
     if quantisation is None:
         model.to(device)
-    elif trained:
-        keep_differentiable(model)
+    else:
+        let_go_of_files(model)
+        if trained:
+            keep_differentiable(model)
     model.requires_grad_(False)
     model.eval()
     return model

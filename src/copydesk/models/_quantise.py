@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from bitsandbytes.nn.modules import Linear4bit
+from bitsandbytes.nn.modules import Linear4bit, Params4bit
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from copydesk.models._quiet import quiet
@@ -43,6 +43,17 @@ def keep_differentiable(model: PreTrainedModel) -> None:
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
+
+
+def let_go_of_files(model: PreTrainedModel) -> None:
+    """Copy what was not quantised out of the mapped weight files.
+
+    A tensor that keeps the file's format is a view of the mapping, and one of them holds the whole
+    file in memory: 454 MB beside the 166 MB of SmolLM2-135M in 4 bits.
+    """
+    for parameter in model.parameters():
+        if not isinstance(parameter, Params4bit):
+            parameter.data = parameter.data.clone()
 
 
 def dequantise(model: PreTrainedModel) -> PreTrainedModel:

@@ -127,9 +127,9 @@ def size_run(
     at_once = max(length, min(preferred, run.batch_tokens) // length * length)
     lengths = [length] * (at_once // length)
     half = lengths[: len(lengths) // 2] or [max(16, length // 2)]
-    accumulates = run.batch_tokens >= at_once + length
+    examples = max(1, run.batch_tokens // length)
 
-    def traced(of: Sequence[int]) -> Trace:
+    def traced(of: Sequence[int], accumulates: bool) -> Trace:
         return trace_micro(
             architecture.config,
             method,
@@ -140,7 +140,13 @@ def size_run(
             accumulates=accumulates,
         )
 
-    trace = traced(lengths)
+    again = examples >= 2 * len(lengths)
+    trace = traced(lengths, again)
+    rest = examples - len(lengths)
+    if rest > 0 and not again:  # a smaller micro-batch finds the gradients of a whole one
+        last = traced(lengths[:rest], True)
+        if last.peak.total > trace.peak.total:
+            trace = replace(trace, peak=last.peak)
     return Sizes(
         architecture=architecture,
         method=found,
@@ -156,7 +162,7 @@ def size_run(
             quantisation=found.quantisation(own),
         ),
         trace=trace,
-        smaller=traced(half),
+        smaller=traced(half, again),
     )
 
 
