@@ -115,13 +115,14 @@ def compare_command(root: Path) -> list[str]:
     ]
 
 
+@pytest.mark.timeout(900)
 def test_a_killed_comparison_goes_on(tiny_base: Path, sample_folder: Path, tmp_path: Path) -> None:
     root = tmp_path / "killed"
     new_workspace(root, tiny_base, sample_folder, "kestrel").close()
     child = subprocess.Popen(
         compare_command(root), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ
     )
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while len(cells(root)) < 4 and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
     # Within a trial, after its first steps.
