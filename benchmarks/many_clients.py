@@ -1,6 +1,6 @@
 """Many clients at once: one pass, our own runs one after another, and TRL + PEFT one after another.
 
-    python benchmarks/many_clients.py [--clients 16] [--rival-clients 3] [--sweep 1,4,16]
+    python benchmarks/many_clients.py [--clients 16] [--rival-clients 3] [--sweep 1,2,4,8,16,64,256]
 
 Each client has 32 short examples (about 90 tokens: product and social copy, real brands' lines
 where they are beside the repository, else the sample brands'), one epoch, LoRA r=8 on all linear
@@ -14,7 +14,9 @@ layers, eight examples a step. Every figure is the wall time of whole processes,
 
 `ratio` is rival over ours, `solo_ratio` solo over ours; `memory_ratio` is the pass's peak over a
 solo run's. `--sweep` adds the rate of a pass over other numbers of clients, at steps of 8 examples
-and of 2 (`batch`): where mixing clients stops paying. No other trainer of several adapters was run:
+and of 2 (`batch`): where mixing clients stops paying. It cuts runs short, to about 128 examples a
+point in all and at least one step a client, leaves out points of over 512, and is drawn into
+`results/many-clients.svg`. No other trainer of several adapters was run:
 the published one, mlora 0.5.2, wants torch below 2.4 and transformers below 4.45, and its torch
 comes as a CUDA build of several gigabytes.
 """
@@ -26,13 +28,17 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from _case import emit, need, posts, run_child, versions
 
 EXAMPLES, TOKENS = 32, 90
+SWEPT, MOST_SWEPT = 128, 512
+"""Examples of a point of the sweep, and the most that one may have."""
 HERE = str(Path(__file__))
+PLOT = Path(__file__).parent / "results" / "many-clients.svg"
 
 
 def pairs(client: int) -> list[tuple[str, str]]:
@@ -58,19 +64,25 @@ def report(**figures: Any) -> None:
     print(json.dumps({"peak_memory_bytes": peak, **figures}))
 
 
-def ours(clients: list[int], batch: int) -> None:
+def ours(clients: list[int], batch: int, steps: int | None) -> None:
     """One client goes through `tune`, several through `tune_together`, as `copydesk train` does."""
     import torch
 
     from copydesk.models import encode_example, load_tokenizer, pick_dtype
     from copydesk.records import Message
-    from copydesk.train import PassRun, Recipe, make_settings, tune, tune_together
+    from copydesk.train import PassRun, Recipe, TrainResult, make_settings, tune, tune_together
 
     device, info = torch.device("cpu"), base_info()
     tokenizer = load_tokenizer(info)
     run, own = make_settings(
         "lora",
-        {"epochs": 1, "batch_tokens": batch * TOKENS + 60, "lora_r": 8, "lora_alpha": 16},
+        {
+            "epochs": 1,
+            "batch_tokens": batch * TOKENS + 60,
+            "max_steps": steps,
+            "lora_r": 8,
+            "lora_alpha": 16,
+        },
     )
     dtype = pick_dtype("auto", device)
     with tempfile.TemporaryDirectory() as folder:
@@ -101,12 +113,11 @@ def ours(clients: list[int], batch: int) -> None:
                     task=f"client{client}",
                 )
             )
-        tokens = sum(len(example.ids) for one in runs for example in one.examples)
         median = statistics.median(len(e.ids) for one in runs for e in one.examples)
-        started = time.perf_counter()
+        results: list[TrainResult] = []
         if len(runs) == 1:
             one = runs[0]
-            tune(
+            tuning = tune(
                 one.recipe,
                 one.examples,
                 one.heldout,
@@ -115,17 +126,22 @@ def ours(clients: list[int], batch: int) -> None:
                 task=one.task,
                 checkpoint_seconds=1e9,
             )
+            results.append(tuning.result)
         else:
             failed: dict[str, Exception] = {}
             tune_together(
                 runs,
                 device=device,
-                finished=lambda *_: None,
+                finished=lambda _, tuning: results.append(tuning.result),
                 failed=failed.__setitem__,
                 checkpoint_seconds=1e9,
             )
             assert not failed, failed
-        report(tokens=tokens, median=median, tuning_seconds=time.perf_counter() - started)
+        report(
+            tokens=sum(result.tokens for result in results),
+            training_seconds=sum(result.seconds for result in results),
+            median=median,
+        )
 
 
 def rival(client: int) -> None:
@@ -182,12 +198,54 @@ def names(count: int) -> str:
     return ",".join(map(str, range(count)))
 
 
+def swept(counts: list[int]) -> Iterator[dict[str, Any]]:
+    """The training rate of passes over so many clients, at each size of a step."""
+    for batch in (8, 2):
+        for count in counts:
+            if count * batch > MOST_SWEPT:
+                continue
+            run = timed("ours", names(count), str(batch), str(max(1, SWEPT // (count * batch))))
+            rate = run["tokens"] / run["training_seconds"]
+            yield {
+                "clients": count,
+                "batch": batch,
+                "tokens": run["tokens"],
+                "tokens_per_second": round(rate, 1),
+                "peak_memory_bytes": run["peak_memory_bytes"],
+            }
+
+
+def draw(sweep: list[dict[str, Any]]) -> None:
+    need("matplotlib")
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 3.6))
+    for batch in sorted({point["batch"] for point in sweep}):
+        points = [point for point in sweep if point["batch"] == batch]
+        axes.plot(
+            [point["clients"] for point in points],
+            [point["tokens_per_second"] for point in points],
+            marker="o",
+            label=f"{batch} examples a step",
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("clients in one pass")
+    axes.set_ylabel("training tokens a second")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(PLOT)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--solo-clients", type=int, default=3)
     parser.add_argument("--rival-clients", type=int, default=3)
-    parser.add_argument("--sweep", default="1,4,16")
+    parser.add_argument("--sweep", default="1,2,4,8,16,64,256")
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
@@ -195,7 +253,8 @@ def main() -> None:
         if side == "rival":
             rival(int(clients))
         else:
-            ours([int(client) for client in clients.split(",")], int(batch[0]) if batch else 8)
+            size, steps = map(int, batch) if batch else (8, 0)
+            ours([int(client) for client in clients.split(",")], size, steps or None)
         return
     need("trl")
     base_info()
@@ -204,12 +263,9 @@ def main() -> None:
     rivals = [timed("rival", str(client)) for client in range(options.rival_clients)]
     solo_all = statistics.mean(run["wall_seconds"] for run in solo) * options.clients
     rival_all = statistics.mean(run["wall_seconds"] for run in rivals) * options.clients
-    sweep: list[dict[str, Any]] = []
-    for count in [int(number) for number in options.sweep.split(",") if number]:
-        for batch in (8, 2):
-            run = timed("ours", names(count), str(batch))
-            rate = run["tokens"] / run["tuning_seconds"]
-            sweep.append({"clients": count, "batch": batch, "tokens_per_second": round(rate, 1)})
+    sweep = list(swept([int(number) for number in options.sweep.split(",") if number]))
+    if sweep:
+        draw(sweep)
     emit(
         {
             "benchmark": "many-clients",

@@ -6,7 +6,8 @@ SmolLM2-135M, 32 posts cut to 336 tokens, one epoch of four steps of eight examp
 answer. Each side runs in a fresh process, in turn; the figure is the median over repeats, the
 spread is lowest and highest. Tokens are prompt and answer; time is that of the training call alone;
 memory is the process's high-water mark. LoRA: r=8 on all linear layers, both sides in the number
-format that the machine multiplies faster (`--rival-dtype bfloat16` to see TRL in the other). Full:
+format that the machine multiplies faster (`--rival-dtype bfloat16` to see TRL in the other, on the
+first `--rival-examples` where the machine only emulates it: the rate counts, not the sum). Full:
 float32. TRL runs without gradient checkpointing, which is its faster setting.
 """
 
@@ -91,7 +92,7 @@ def ours(method: str) -> None:
     report(result.tokens, result.seconds, dtype=str(dtype), steps=result.steps, source=source)
 
 
-def rival(method: str, wanted: str) -> None:
+def rival(method: str, wanted: str, count: int) -> None:
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -112,7 +113,7 @@ def rival(method: str, wanted: str) -> None:
             "prompt": [{"role": "user", "content": ask}],
             "completion": [{"role": "assistant", "content": answer}],
         }
-        for ask, answer in pairs
+        for ask, answer in pairs[:count]
     ]
     with tempfile.TemporaryDirectory() as folder:
         trainer = SFTTrainer(
@@ -161,6 +162,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--methods", default="lora,full")
     parser.add_argument("--rival-dtype", default="auto")
+    parser.add_argument("--rival-examples", type=int, default=COUNT)
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
@@ -168,7 +170,7 @@ def main() -> None:
         if side == "ours":
             ours(method)
         else:
-            rival(method, options.rival_dtype)
+            rival(method, options.rival_dtype, options.rival_examples)
         return
     need("trl")
     base_info()
@@ -180,9 +182,9 @@ def main() -> None:
         for number in range(options.repeats):
             print(f"{method}: repeat {number + 1} of {options.repeats}", file=sys.stderr)
             mine.append(run_child([here, "--part", "ours", method]))
-            theirs.append(
-                run_child([here, "--part", "rival", method, "--rival-dtype", options.rival_dtype])
-            )
+            chosen = ["--rival-dtype", options.rival_dtype]
+            chosen += ["--rival-examples", str(options.rival_examples)]
+            theirs.append(run_child([here, "--part", "rival", method, *chosen]))
         left, right = summary(mine), summary(theirs)
         emit(
             {

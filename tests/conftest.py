@@ -8,7 +8,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from training import Children, children
 from transformers import (
+    AutoModelForCausalLM,
     Gemma2Config,
+    Lfm2Config,
     LlamaConfig,
     PretrainedConfig,
     PreTrainedTokenizerFast,
@@ -41,6 +43,21 @@ FAMILIES: dict[str, type[PretrainedConfig]] = {
 }
 
 
+CONVOLUTION = Lfm2Config(
+    vocab_size=260,
+    hidden_size=64,
+    intermediate_size=96,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    layer_types=["conv", "full_attention"],
+    initializer_range=0.2,
+    eos_token_id=256,
+    pad_token_id=256,
+)
+"""LFM2 takes the registered attention, but its convolutions run across examples."""
+
+
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """One token a byte, and four special ones."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -55,20 +72,22 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def write_tiny_base(folder: Path, family: str = "llama", *, tied: bool = True) -> Path:
-    """A random two-layer base of a family, in the ordinary layout."""
-    from transformers import AutoModelForCausalLM
-
-    config = FAMILIES[family](**_SHAPE, tie_word_embeddings=tied)
+def write_base(folder: Path, config: PretrainedConfig) -> Path:
+    """A base of this shape with random weights and the byte tokenizer, in the ordinary layout."""
     with torch.random.fork_rng():
         torch.manual_seed(7)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    for name, parameter in model.named_parameters():
-        if name.endswith("bias"):  # biases start at zero, which would hide that they are left out
-            torch.nn.init.normal_(parameter, std=0.2)
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):  # they start at zero, which would hide that they are left out
+                torch.nn.init.normal_(parameter, std=0.2)
     model.save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return folder
+
+
+def write_tiny_base(folder: Path, family: str = "llama", *, tied: bool = True) -> Path:
+    """A random two-layer base of a family."""
+    return write_base(folder, FAMILIES[family](**_SHAPE, tie_word_embeddings=tied))
 
 
 @pytest.fixture(scope="session")

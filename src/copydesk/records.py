@@ -12,6 +12,8 @@ Severity = Literal["error", "warning", "info"]
 ChatForm = Literal["messages", "prompt-completion", "alpaca", "sharegpt"]
 Form = Literal["page", "text"] | ChatForm
 """The form that a record of a source came in."""
+Intent = Literal["informational", "commercial", "transactional", "navigational"]
+"""What a searcher is after (Broder 2002), with the commercial one that the trade added."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,13 @@ class Document:
     """File and line, or address, that the document was read from."""
     sha256: str
     """SHA-256 of the raw bytes that the document was read from."""
+    url: str | None = None
+    """Address of the page, when it came from the web."""
+    retrieved: str | None = None
+    """When it was fetched or exported: ISO time, UTC."""
+    right: str | None = None
+    """By what right others than its client may be trained on it, as recorded: `owned`,
+    `licence:NAME` or `consent:NOTE`. None: only its client's own models."""
 
     @property
     def form(self) -> Form:
@@ -88,15 +97,55 @@ Material = Document | Chat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """What a draft may state."""
+
+    text: str
+    source: str | None = None
+    """Who says so: an address or a name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """An address that a draft should link to."""
+
+    url: str
+    text: str = ""
+    """Words to link; empty leaves them to the writer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Brief:
     """What to write."""
 
     title: str
+    """Empty where the writer is to find one."""
     format: str
     keyword: str | None = None
     points: tuple[str, ...] = ()
     length: int | None = None
     """Wanted length in words."""
+    length_range: tuple[int, int] | None = None
+    """Fewest and most words."""
+    keywords: tuple[str, ...] = ()
+    """Secondary search phrases."""
+    intent: Intent | None = None
+    """What its readers are after; None leaves it to the title, the keyword and the format."""
+    audience: str | None = None
+    outline: tuple[str, ...] = ()
+    """Headings of the whole page, in order; of a part of a page, `points` are that part's."""
+    facts: tuple[Fact, ...] = ()
+    experience: tuple[str, ...] = ()
+    """First-hand detail: what the client did, saw or measured."""
+    links: tuple[Link, ...] = ()
+    call_to_action: str | None = None
+    banned_claims: tuple[str, ...] = ()
+    """Statements that the draft must not make."""
+    author: str | None = None
+    price: str | None = None
+    """A decimal number, with `currency`: what structured data may say of an offer."""
+    currency: str | None = None
+    """ISO 4217 code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +182,29 @@ class Rejection:
     line: int | None
     rule: str
     reason: str
+    id: str | None = None
+    """Of the page, where it could be read: what `keep` names to take it after all."""
+    value: float | None = None
+    """What was measured, where the rule has a threshold."""
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunnelStep:
+    """One step of cleaning, counted."""
+
+    step: str
+    pages: int
+    """That entered it."""
+    rejected: int
+    changed: int = 0
+    """That it changed and kept."""
+    flagged: int = 0
+    """That it remarks on and kept as they are."""
+
+
+RuleValue = bool | int | float | str | tuple[str, ...]
+"""What a rule of the checks may be set to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +219,10 @@ class StyleGuide:
     """Avoided term -> the term to use."""
     length: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """Format -> fewest and most words."""
+    rules: Mapping[str, Mapping[str, RuleValue]] = field(
+        default_factory=dict[str, Mapping[str, RuleValue]]
+    )
+    """Rule -> the values that the client sets of it, as `content/rules.toml` names them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +239,12 @@ class Finding:
     message: str
     source: str
     """Whose rule it is: the client's guide, the brief, or a published source."""
+    date: str | None = None
+    """When the source was published, or last compared with the rule: an ISO date or its start."""
+    fact: str | None = None
+    """The brief's fact that supports what stands there; None where none does."""
+    waived: str | None = None
+    """Why somebody lets it stand; None where nobody does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +261,10 @@ class Draft:
     text: str
     """Markdown without the title."""
     findings: tuple[Finding, ...] = ()
+    chosen: str = ""
+    """How it was chosen: of how many candidates, by what, and its seed."""
+    variant: int = 1
+    """Which of the variants of its brief it is, from 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,6 +495,12 @@ class Plan:
     """What the figures assume, and what to change where it does not fit."""
 
 
+Latency = Literal["any", "lowest"]
+"""How fast generation must be: `lowest` is as fast as the plain base."""
+Purpose = Literal["client", "foundation"]
+"""What is tuned: a client's voice, or a base that adapters will stand on."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """One ground of a choice."""
@@ -427,5 +519,11 @@ class Choice:
     settings: Mapping[str, str]
     reasons: tuple[Reason, ...]
     runner_up: str
+    """The second choice; empty where no other method can be used."""
     would_change: tuple[str, ...]
-    """What, if it were otherwise, would make it the runner-up."""
+    """What, if it were so, would make it the runner-up."""
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Points of every method that can be used, the best first: the share of full fine-tuning's gain
+    that it is reckoned to reach, in percent, minus what its cost counts."""
+    plan: Plan | None = None
+    """What the chosen method would take, where that was predicted."""

@@ -1,6 +1,7 @@
 """The command line inside this process: keys of the JSON, exit codes, one clear line an error."""
 
 import contextlib
+import csv
 import json
 import os
 import shutil
@@ -234,9 +235,10 @@ def test_a_client_that_fails_does_not_stop_the_others(
     run("client", "delete", "moonmilk", "--yes", "--workspace", agency)
 
 
-def test_compare_gives_the_rows_and_the_report(run: Run, agency: Path) -> None:
+def test_compare_gives_the_rows_and_the_report(run: Run, agency: Path, tmp_path: Path) -> None:
     ran = run(
         *("compare", "fernwick", "--methods", "lora, full", "--json"),
+        *("--csv", tmp_path / "rows.csv", "--markdown", tmp_path / "table.md"),
         *(*QUICK, "--workspace", agency),
     )
     assert ran.code == 0
@@ -252,6 +254,12 @@ def test_compare_gives_the_rows_and_the_report(run: Run, agency: Path) -> None:
         low, high = row["heldout_loss_ci"]
         assert low < row["heldout_loss"] < high
     assert made["verdict"] in Path(made["report"]).read_text().replace("&#39;", "'")
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [float(line["heldout_loss"]) for line in lines] == [
+        row["heldout_loss"] for row in made["rows"]
+    ]
+    assert made["verdict"] in (tmp_path / "table.md").read_text()
     judged = {(one["method"], one["aspect"]): one for one in made["qualitative"]}
     assert judged["lora", "storage"]["word"] in {"low", "medium", "high"}
     assert (made["clients"], made["budget_seconds"]) == (["fernwick"], None)
@@ -408,6 +416,8 @@ def write_bad_inputs(folder: Path) -> None:
         ("compare fernwick --methods lora,magic", "magic"),
         ("compare fernwick --methods ,", "method"),
         ("compare fernwick --set lora_q=3", "lora_q"),
+        ("compare fernwick --csv {f}", "is a folder"),
+        ("compare fernwick --markdown {f}/none/table.md", "none"),
         ("write {f}/brief.yaml --client fernwick", "brief.yaml"),
         ("write {f}/gone.yaml --client fernwick", "gone.yaml"),
         ("write --client fernwick", "nothing to write"),

@@ -1,183 +1,31 @@
 """The report: figures and spans are there, strangers' text is only text, nothing is loaded."""
 
+import itertools
 import math
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
+from comparisons import old_comparison, whole, with_problems
+from pages import Page, draft, judge, nasty_everywhere
 
 from copydesk.app.report import render_report
-from copydesk.content import TrainingIndex, check, make_brief
-from copydesk.records import Comparison, Draft, Finding, LossPoint, MethodRow, StyleGuide
-
-NASTY = '<script>alert("x")</script>\'"><img src=https://evil.example/x.png onerror=alert(1)>'
-
-
-def curve(
-    seconds: float, steps: int, best: float, *, start: float = 3.226
-) -> tuple[LossPoint, ...]:
-    """A made-up training curve that falls from `start` towards `best`."""
-    points: list[LossPoint] = []
-    for step in range(steps + 1):
-        level = best + (start - best) * math.exp(-3.2 * step / steps)
-        wave = 0.05 * math.sin(step * 2.7) + 0.03 * math.sin(step * 7.1)
-        held = level if step % 6 == 0 else None
-        points.append(
-            LossPoint(
-                step=step,
-                seconds=seconds * step / steps,
-                train_loss=None if step == 0 else level - 0.06 * step / steps + wave,
-                heldout_loss=held,
-            )
-        )
-    return tuple(points)
-
-
-def comparison(client: str = "fernwick") -> Comparison:
-    """Six methods, one of which ran out of memory."""
-    return Comparison(
-        client=client,
-        base="smollm2-135m",
-        created="2026-11-24T11:05:00+00:00",
-        machine="2-core AVX-512 CPU, 16 GB",
-        train_documents=96,
-        heldout_documents=24,
-        train_tokens=38_400,
-        heldout_tokens=9_812,
-        verdict=(
-            f"For {client}, LoRA reached 93% of full fine-tuning\u2019s gain in 72% of its time and"
-            " 61% of its memory, and its file is 140 times smaller: use LoRA."
-        ),
-        versions={"copydesk": "0.1.0", "torch": "2.13.0", "peft": "0.21.0"},
-        settings={
-            "lora": {"lora_r": "16", "lora_alpha": "32", "target_modules": "all-linear"},
-            "full": {"dtype": "float32"},
-        },
-        rows=(
-            MethodRow(
-                method="base", status="done", heldout_loss=3.226, heldout_loss_ci=(3.101, 3.362),
-                relative_performance=0.0, general_loss=2.71, others_loss=3.31,
-            ),
-            MethodRow(
-                method="prompted", status="done", heldout_loss=3.118, heldout_loss_ci=(2.99, 3.26),
-                relative_performance=36.7, relative_performance_ci=(28.0, 45.0),
-            ),
-            MethodRow(
-                method="lora", status="done", learning_rate=2e-3, trainable_parameters=4_884_480,
-                peak_memory_bytes=4_100_000_000, train_seconds=297.3, cost_usd=0.02,
-                heldout_loss=2.952, heldout_loss_ci=(2.838, 3.071), relative_performance=93.2,
-                relative_performance_ci=(88.0, 97.4), forgetting=0.012, others_change=-0.094,
-                artifact_bytes=19_600_000, tokens_per_second=282.4, clients_in_pass=3,
-                curve=curve(297.3, 24, 2.94),
-            ),
-            MethodRow(
-                method="qlora", status="done", learning_rate=2e-3, trainable_parameters=4_884_480,
-                peak_memory_bytes=2_900_000_000, train_seconds=368.0, cost_usd=0.03,
-                heldout_loss=2.981, heldout_loss_ci=(2.86, 3.11), relative_performance=83.4,
-                relative_performance_ci=(77.0, 90.1), forgetting=0.009, others_change=-0.08,
-                artifact_bytes=19_600_000, tokens_per_second=231.0, curve=curve(368.0, 24, 2.97),
-            ),
-            MethodRow(
-                method="full", status="done", learning_rate=1e-4, trainable_parameters=134_515_008,
-                peak_memory_bytes=6_700_000_000, train_seconds=411.9, cost_usd=0.03,
-                heldout_loss=2.932, heldout_loss_ci=(2.81, 3.06), relative_performance=100.0,
-                forgetting=0.051, others_change=-0.11, artifact_bytes=538_000_000,
-                tokens_per_second=127.2, curve=curve(411.9, 24, 2.92),
-            ),
-            MethodRow(
-                method="dora", status="out_of_memory", learning_rate=2e-3,
-                error="needs 17.2 GB, the machine has 16 GB",
-            ),
-        ),
-    )  # fmt: skip
-
-
-TEXT = """We lost the good windowsill in the office last Tuesday, as we do every February, because \
-Priya has started chitting potatoes along the whole length of it and the kettle has had to move \
-to the filing cabinet.
-
-## Pegging them down
-
-In July, take the first plantlet on each runner and peg it into a 9 cm pot of compost. A curated \
-row of them is a stunning sight, and it doesn\u2019t take long. There is no hurry about it, \
-really. Water the yard.
-
-Cut the cord after about five weeks. There is no hurry about it, really. We have opinions about \
-string, and will not share them here.
-
-There is no hurry about it, really.
-
-This week: find six pots, and leverage an old fork."""
-PAGE = TEXT.split("\n\n")[0]
-
-
-def draft(client: str = "fernwick") -> Draft:
-    """A draft with something for every rule to say."""
-    brief = make_brief(
-        title="Strawberry Runners, and What to Do With the Spares",
-        keyword="strawberry runners",
-        points=["Peg the first plantlet into a 9 cm pot.", "Cut the cord after five weeks."],
-        length=220,
-    )
-    guide = StyleGuide(banned=("stunning", "curated", "leverage"), prefer={"yard": "garden"})
-    index = TrainingIndex.build([("chitting-potatoes-windowsill", PAGE)])
-    return Draft(
-        client=client,
-        version=f"{client}@3",
-        brief=brief,
-        title=brief.title,
-        slug="strawberry-runners-and-what-to-do-with-the-spares",
-        meta_description=PAGE[:150] + "\u2026",
-        text=TEXT,
-        findings=check(TEXT, brief=brief, guide=guide, index=index),
-    )
-
-
-class Page(HTMLParser):
-    """What a browser would find: tags with attributes, and all text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.marks: list[tuple[str, str]] = []
-        self.open: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in {"meta", "link", "br", "img", "input"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" in self.open:
-            return
-        self.words.append(data)
-        if self.open and self.open[-1] == "mark":
-            self.marks.append((self.tags[-1][1]["data-findings"] or "", data))
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.words).split())
+from copydesk.content import make_brief
+from copydesk.records import Draft, Finding, LossPoint, MethodRow
 
 
 def test_figures_names_and_reasons_are_there() -> None:
     html = render_report(
-        title="Autumn report", comparisons=[comparison()], drafts=[draft()], generated="2026-11-24"
+        title="Autumn report",
+        comparisons=[old_comparison()],
+        drafts=[draft()],
+        generated="2026-11-24",
     )
     text = Page(html).text
     for said in [
-        "Autumn report", "Made 24 November 2026", comparison().verdict, "Untuned base",
+        "Autumn report", "Made 24 November 2026", old_comparison().verdict, "Untuned base",
         "Base + style guide and examples in prompt", "LoRA", "Full fine-tuning", "2.952",
-        "2.838 to 3.071", "93%", "88 to 97%", "4.9 M", "4.1 GB", "4 min 57 s", "$0.02", "282",
+        "2.838 to 3.071", "93%", "88 to 97%", "4.9 M", "4.1 GB", "4 min 57 s", "$0.020",
         "20 MB", "538 MB", "+0.012", "\u22120.094", "2-core AVX-512 CPU, 16 GB", "torch 2.13.0",
         "24 November 2026, 11:05 UTC", "lora_r 16", "learning_rate 0.002", "96 training pages",
         "Ran out of memory: needs 17.2 GB, the machine has 16 GB", "/strawberry-runners-and",
@@ -190,7 +38,7 @@ def test_figures_names_and_reasons_are_there() -> None:
 def test_the_page_is_well_formed_and_ids_are_the_only_ones() -> None:
     html = render_report(
         title="t",
-        comparisons=[comparison(), comparison("kestrel"), comparison("kestrel")],
+        comparisons=[old_comparison(), old_comparison("kestrel"), old_comparison("kestrel")],
         drafts=[draft(), draft(), draft("moonmilk")],
         generated="today",
     )
@@ -203,9 +51,72 @@ def test_the_page_is_well_formed_and_ids_are_the_only_ones() -> None:
             for target in (attrs.get(key) or "").split():
                 if target != "data:,":
                     assert target.lstrip("#") in ids
-    drawings = [attrs for tag, attrs in page.tags if tag == "svg"]
-    assert len(drawings) == 9
-    assert all(attrs["role"] == "img" for attrs in drawings)
+    assert len([tag for tag, _ in page.tags if tag == "article"]) == 6
+
+
+@pytest.mark.parametrize("methods", [0, 1, 3, 7])
+def test_the_page_can_be_read_without_seeing_it(methods: int) -> None:
+    html = render_report(
+        title="t", comparisons=[whole(methods)], drafts=[draft()], generated="now", judge=judge
+    )
+    page = Page(html)
+    pictures = re.findall(r"<svg\b.*?</svg>", html, re.DOTALL)
+    named = [one for one in pictures if 'role="img"' in one]
+    assert len(named) == (10 if methods else 1)
+    for one in pictures:
+        if one in named:
+            assert re.search(r"<title[^>]*>[^<]+</title><desc[^>]*>[^<]+</desc>", one)
+        else:
+            assert 'aria-hidden="true"' in one.split(">")[0]
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    for table in re.findall(r"<table>.*?</table>", html, re.DOTALL):
+        assert re.search(r"<caption[^>]*>[^<]+</caption>", table)
+        heads = re.findall(r"<th\b[^>]*>", table)
+        assert len(heads) > 2
+        assert all('scope="' in head for head in heads)
+    figures = re.findall(r"<figure\b.*?</figure>", html, re.DOTALL)
+    assert all(one.count("<table>") == 1 for one in figures)
+    assert len(figures) == (1 if not methods else 5)
+
+
+def test_all_that_was_measured_is_said() -> None:
+    page = Page(
+        render_report(title="t", comparisons=[whole(3)], drafts=[], generated="now", judge=judge)
+    )
+    for said in [
+        "Use LoRA: it reached 96% of full fine-tuning\u2019s gain (95% interval 91 to 101), tied"
+        " with full fine-tuning, QLoRA and DoRA, in 72% of full\u2019s training time with 61% of"
+        " full\u2019s memory.",
+        "LoRA Recommended tied with full fine-tuning, QLoRA and DoRA mean of 3 runs",
+        "58 min 8 s spent of 1 h", "3 clients pooled", "2 min 29 s", "3 min 58 s", "9.6",
+        "Learning rates tried: 9 short runs, 3 min 6 s in all, 5% of the comparison", "diverged",
+        "LoRA Chosen 0.001 2.980 20 s", "Within 10% of the prediction: 2 of 3 memory figures and"
+        " 2 of 3 training times.", "6.5 GB 6.7 GB +3%", "\u221221 points", "The same in words",
+        "high 20%" , "not measured", "training time, % of full's: low to 50, medium to 90",
+        "Pareto front",
+    ]:  # fmt: skip
+        assert said in page.text, said
+
+
+def test_a_method_that_did_not_end_keeps_its_row_and_its_reason() -> None:
+    page = Page(render_report(title="t", comparisons=[with_problems()], drafts=[], generated="now"))
+    for said in [
+        "Cut short by the budget: after 14 of 24 steps", "Training diverged: loss 41.2 at step 6",
+        "Ran out of memory: needs 17.2 GB, the machine has 16 GB", "QLoRA 95% (cut)",
+    ]:  # fmt: skip
+        assert said in page.text, said
+
+
+def test_a_comparison_from_before_shows_what_it_has() -> None:
+    page = Page(
+        render_report(title="t", comparisons=[old_comparison()], drafts=[], generated="now")
+    )
+    for said in ["Learning rates tried", "Predicted", "an epoch", "merged", "Recommended", "Tied"]:
+        assert said not in page.text, said
+    assert "Quality against cost" in page.text
+    assert "Loss on general text" in page.text
 
 
 def test_marks_are_the_findings_spans() -> None:
@@ -248,24 +159,6 @@ def test_every_real_finding_is_marked_exactly() -> None:
         assert "".join(pieces) == made.text[finding.start : finding.end]
 
 
-def nasty_everywhere() -> str:
-    row = MethodRow(method=NASTY, status="failed", error=NASTY, curve=curve(9, 12, 2.9))
-    lost = replace(row, status="done", error=None, heldout_loss=2.9)
-    bad = replace(
-        comparison(), client=NASTY, base=NASTY, machine=NASTY, verdict=NASTY, created=NASTY,
-        versions={NASTY: NASTY}, settings={NASTY: {NASTY: NASTY}}, rows=(row, lost),
-    )  # fmt: skip
-    finding = Finding(
-        family=NASTY, rule=NASTY, severity="info", start=2, end=30, message=NASTY, source=NASTY
-    )
-    brief = replace(draft().brief, title=NASTY, keyword=NASTY, format=NASTY, points=(NASTY,))
-    worst = Draft(
-        client=NASTY, version=NASTY, brief=brief, title=NASTY, slug=NASTY,
-        meta_description=NASTY, text=NASTY, findings=(finding,),
-    )  # fmt: skip
-    return render_report(title=NASTY, comparisons=[bad], drafts=[worst], generated=NASTY)
-
-
 def test_strangers_text_stays_text() -> None:
     html = nasty_everywhere()
     page = Page(html)
@@ -290,7 +183,7 @@ def test_strangers_text_stays_text() -> None:
 @pytest.mark.parametrize("nasty", [False, True])
 def test_nothing_is_loaded(nasty: bool) -> None:
     html = nasty_everywhere() if nasty else render_report(
-        title="t", comparisons=[comparison()], drafts=[draft()], generated="now"
+        title="t", comparisons=[old_comparison()], drafts=[draft()], generated="now"
     )  # fmt: skip
     for tag, attrs in Page(html).tags:
         assert "src" not in attrs
@@ -321,7 +214,9 @@ def test_missing_and_endless_figures_are_dashes() -> None:
         ),
     )  # fmt: skip
     for chosen in [rows, rows[:1], rows[:2], ()]:
-        bare = replace(comparison(), rows=chosen, verdict="", machine="", versions={}, settings={})
+        bare = replace(
+            old_comparison(), rows=chosen, verdict="", machine="", versions={}, settings={}
+        )
         page = Page(render_report(title="t", comparisons=[bare], drafts=[], generated=""))
         assert page.open == []
         assert "nan" not in page.text.lower().split()
@@ -333,49 +228,3 @@ def test_missing_and_endless_figures_are_dashes() -> None:
     )  # fmt: skip
     page = Page(render_report(title="t", comparisons=[], drafts=[bare_draft], generated=""))
     assert "No findings" in page.text
-
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    webdriver = pytest.importorskip("selenium.webdriver")
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("no chromium and chromedriver here")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in [
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--disable-dev-shm-usage", f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ]:  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
-
-
-@pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("nasty", [False, True])
-def test_the_page_fits_its_window(browser: object, tmp_path: Path, width: int, nasty: bool) -> None:
-    drive = browser
-    path = tmp_path / "report.html"
-    html = nasty_everywhere() if nasty else render_report(
-        title="Autumn report for a long-named agency",
-        comparisons=[comparison(), comparison("kestrel")],
-        drafts=[draft()],
-        generated="now",
-    )  # fmt: skip
-    path.write_text(html, encoding="utf-8")
-    drive.execute_cdp_cmd(  # type: ignore[attr-defined]
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
-    )
-    drive.get(path.as_uri())  # type: ignore[attr-defined]
-    run = drive.execute_script  # type: ignore[attr-defined]
-    assert run("return innerWidth") == width
-    root = "document.documentElement"
-    assert run(f"return {root}.scrollWidth") <= run(f"return {root}.clientWidth")
-    assert drive.get_log("browser") == []  # type: ignore[attr-defined]

@@ -62,7 +62,9 @@ def test_a_draft_from_a_brief() -> None:
     assert (draft.client, draft.version, draft.title) == ("fernwick", "fernwick@3", BRIEF.title)
     assert draft.slug == "sweet-peas-and-mice"
     assert draft.meta_description == " ".join(BODY.split())
-    assert [f.rule for f in draft.findings] == ["verbatim-run", "banned-word"]
+    assert [f.rule for f in draft.findings if f.severity != "info"] == [
+        "verbatim-run", "banned-word"
+    ]  # fmt: skip
     assert pieces == [writer.text]
     ((messages, sampling),) = writer.asked
     assert messages == (Message(role="user", content=brief_text(BRIEF)),)
@@ -88,7 +90,7 @@ def test_an_unfinished_end_is_dropped_and_said() -> None:
     writer = Writer(BODY + " Then wait for", finish_reason="length")
     draft = write_draft(BRIEF, writer, client="c")
     assert draft.text == BODY
-    (finding,) = draft.findings
+    finding = draft.findings[-1]
     assert (finding.rule, finding.severity, finding.start) == ("cut-off", "info", len(BODY))
 
 

@@ -9,6 +9,9 @@ from copydesk.corpus import (
     brief_text,
     document_brief,
     document_example,
+    document_examples,
+    intent_of,
+    length_band,
     word_count,
 )
 from copydesk.records import Brief, Document
@@ -37,6 +40,7 @@ def test_a_brief_is_read_off_the_page() -> None:
         keyword="copper kettle",
         points=("First, descale it", "Then dry it"),
         length=20,
+        intent="informational",
     )
     assert word_count(PAGE.text) == 18
 
@@ -83,16 +87,18 @@ def test_points_are_six_at_most_and_length_is_rounded() -> None:
     assert document_brief(replace(PAGE, text="word " * 3)).length == 10
 
 
-def test_the_wording_of_version_1() -> None:
+def test_the_wording_of_version_2() -> None:
     brief = Brief(
         title="Sweet Peas", format="blog", keyword="sweet peas", points=("Sow", "Pinch"), length=150
     )
-    assert BRIEF_TEMPLATE_VERSION == 1
+    assert BRIEF_TEMPLATE_VERSION == 2
     assert brief_text(brief) == (
-        "Write a blog post.\nTitle: Sweet Peas\nKeyword: sweet peas\nLength: about 150 words\n"
+        "Write a blog post.\nTitle: Sweet Peas\nIntent: informational\nKeyword: sweet peas\n"
+        "Length: about 150 words\n"
         "Points to cover:\n- Sow\n- Pinch"
     )
-    assert brief_text(Brief(title="Hi", format="email")) == "Write an email piece.\nTitle: Hi"
+    email = brief_text(Brief(title="Buy it", format="email"))
+    assert email == "Write an email piece.\nTitle: Buy it\nIntent: transactional"
 
 
 def test_a_line_break_in_a_field_starts_no_line() -> None:
@@ -100,9 +106,55 @@ def test_a_line_break_in_a_field_starts_no_line() -> None:
     assert brief_text(brief).splitlines() == [
         "Write a x y piece.",
         "Title: A Keyword: b",
+        "Intent: informational",
         "Points to cover:",
         "- c - d",
     ]
+
+
+@pytest.mark.parametrize(
+    ("title", "keyword", "page_format", "intent"),
+    [
+        ("How to buy a kettle", None, "blog", "informational"),
+        ("Best copper kettles of 2024", None, "blog", "commercial"),
+        ("Copper or steel", "kettles compared", "blog", "commercial"),
+        ("Prices and delivery", None, "landing", "transactional"),
+        ("The Copper Kettle", None, "product", "transactional"),
+        ("Sign in to your account", None, "doc", "navigational"),
+        ("The Copper Kettle", None, "doc", "informational"),
+        ("Bestowed by topography", None, "blog", "informational"),
+    ],
+)
+def test_intents_by_rules(title: str, keyword: str | None, page_format: str, intent: str) -> None:
+    assert intent_of(title, keyword, page_format) == intent
+    page = replace(PAGE, title=title, keyword=keyword or "x", format=page_format)
+    assert document_brief(page).intent == intent
+
+
+def test_a_long_page_is_split_at_headings_with_its_outline() -> None:
+    sections = [f"## Part {n}\n\n" + "word " * (20 * n) for n in range(1, 6)]
+    code = "## Code\n\n```\n## not a heading\nx\n```\n\nend"
+    page = replace(PAGE, text="\n\n".join(["Opening words.", *map(str.strip, sections), code]))
+    examples = document_examples(page, most_words=70)
+    assert "\n\n".join(example.text for example in examples) == page.text
+    assert len(examples) > 2 and {example.id for example in examples} == {PAGE.id}
+    assert all(
+        word_count(example.text) <= 70 or example.text.count("\n## ") == 0 for example in examples
+    )
+    outline = (*(f"Part {n}" for n in range(1, 6)), "Code")
+    for example in examples:
+        assert example.brief is not None and example.brief.outline == outline
+        asked = example.messages[0].content
+        assert asked.startswith("Write a part of a blog post.\n")
+        assert "Outline of the whole:\n- Part 1\n" in asked
+    assert document_examples(page, most_words=1000) == (document_example(page),)
+    bare = replace(PAGE, text="word " * 200)
+    assert document_examples(bare, most_words=50) == (document_example(bare),)
+
+
+@pytest.mark.parametrize(("words", "band"), [(299, "short"), (300, "medium"), (900, "long")])
+def test_length_bands(words: int, band: str) -> None:
+    assert length_band(words) == band
 
 
 def test_most_sample_keywords_are_found_again() -> None:

@@ -67,7 +67,11 @@ WRONG = {
     "ends-done": ["DONE is the garden."],
     "no-commas": ["Fast, loud trains."],
     "at-most-ten": ["Rain is water that falls from the clouds high up in the sky."],
-    "comma-list": ["Mars, Venus", "Three planets are Mars, Venus, Saturn", "Sure:\nMars, Venus, Saturn, Earth"],
+    "comma-list": [
+        "Mars, Venus",
+        "Three planets are Mars, Venus, Saturn",
+        "Sure:\nMars, Venus, Saturn, Earth",
+    ],
     "quoted": ["Fresh every morning."],
     "question": ["It will rain."],
     "title-marks": ["The Long Way Home"],

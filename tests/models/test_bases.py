@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,26 @@ def test_dtype_words() -> None:
     assert pick_dtype("auto", CPU) in {torch.float32, torch.bfloat16}
     with pytest.raises(InvalidInput, match="float16"):
         pick_dtype("float16", CPU)
+
+
+def test_a_cpu_is_timed_once_and_the_answer_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = pick_dtype("auto", CPU)
+    (kept,) = (tmp_path / "copydesk" / "machine").iterdir()
+    assert json.loads(kept.read_bytes()) == {"bfloat16_is_faster": found is torch.bfloat16}
+    kept.write_text(json.dumps({"bfloat16_is_faster": found is not torch.bfloat16}))
+    code = (
+        "import torch; from copydesk.models import pick_dtype;"
+        "print(pick_dtype('auto', torch.device('cpu')))"
+    )
+    command = [sys.executable, "-c", code]
+    other = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    assert other in {"torch.float32", "torch.bfloat16"} - {str(found)}
+    kept.write_text("torn")
+    again = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    assert again == str(found)
 
 
 def test_encoding_follows_the_template_and_the_limit() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import byte_tokenizer, write_tiny_base
+from conftest import CONVOLUTION, write_base, write_tiny_base
 from references import (
     disturb,
     packed_base,
@@ -17,10 +17,8 @@ from references import (
     tiny,
 )
 from transformers import (
-    AutoModelForCausalLM,
     BloomConfig,
     FalconConfig,
-    Lfm2Config,
     PretrainedConfig,
 )
 
@@ -40,28 +38,6 @@ REFUSED = FalconConfig(
     eos_token_id=256,
 )
 """Falcon does not load with a registered attention at all."""
-CONVOLUTION = Lfm2Config(
-    vocab_size=260,
-    hidden_size=64,
-    intermediate_size=96,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    layer_types=["conv", "full_attention"],
-    initializer_range=0.2,
-    eos_token_id=256,
-    pad_token_id=256,
-)
-"""LFM2 takes the registered attention, but its convolutions run across examples."""
-
-
-def write_base(folder: Path, config: PretrainedConfig) -> Path:
-    with torch.random.fork_rng():
-        torch.manual_seed(7)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    model.save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import CONVOLUTION, write_base
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -264,33 +265,9 @@ def test_what_cannot_join_says_so(tiny_base: Path, tmp_path: Path) -> None:
     assert not can_join(a_run(tiny_base, "acme", {"init_lora_weights": "pissa"}, tmp_path).recipe)
 
 
-@pytest.fixture
-def convolving_base(tmp_path: Path) -> Path:
-    """A base whose layers mix neighbours, so that nothing can be packed."""
-    from conftest import byte_tokenizer
-    from transformers import Lfm2Config, Lfm2ForCausalLM
-
-    folder = tmp_path / "lfm2"
-    config = Lfm2Config(
-        vocab_size=260,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        layer_types=["conv", "full_attention"],
-        initializer_range=0.2,
-        eos_token_id=256,
-        pad_token_id=256,
-        bos_token_id=None,
-    )
-    Lfm2ForCausalLM(config).save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return folder
-
-
-def test_a_base_that_cannot_pack_cannot_share(convolving_base: Path, tmp_path: Path) -> None:
-    runs = [a_run(convolving_base, name, EIGHT[name], tmp_path / "r") for name in ("acme", "birch")]
+def test_a_base_that_cannot_pack_cannot_share(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "lfm2", CONVOLUTION)
+    runs = [a_run(base, name, EIGHT[name], tmp_path / "r") for name in ("acme", "birch")]
     with pytest.raises(CannotShare):
         Ends(tmp_path / "saved").run(runs)
 

@@ -141,6 +141,17 @@ def curate(
         list[str] | None,
         typer.Option(help="field=COLUMN of a CSV, e.g. title=Headline. Repeatable."),
     ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="Take the page of this id whatever the rules say. Repeatable."),
+    ] = None,
+    scrub_contacts: Annotated[
+        bool, typer.Option(help="Replace e-mail addresses and numbers; secrets always are.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="For a large corpus of JSON lines: clean in so many processes."),
+    ] = None,
     as_json: AsJson = False,
     workspace: InWorkspace = None,
 ) -> None:
@@ -156,7 +167,15 @@ def curate(
 
     columns = {key: str(value) for key, value in pairs(column or [], "--column").items()}
     with desk.open_workspace(workspace) as opened, ProgressView() as view:
-        result = opened.curate(client, sources, columns=columns or None, listener=view)
+        result = opened.curate(
+            client,
+            sources,
+            columns=columns or None,
+            keep=keep or (),
+            contacts="scrub" if scrub_contacts else "flag",
+            workers=workers,
+            listener=view,
+        )
     if as_json:
         emit_json(fields_of(result))
     else:

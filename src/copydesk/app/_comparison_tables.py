@@ -2,11 +2,8 @@
 
 from rich.table import Table
 
-from copydesk.app._output import duration, out, size
+from copydesk.app._output import duration, method_word, out, size
 from copydesk.records import Comparison, MethodRow
-
-_LABELS = {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA"}
-"""Methods whose name is not their word."""
 
 
 def show_comparison(result: Comparison, *, qualities: bool = False) -> None:
@@ -118,7 +115,7 @@ def _rate(value: float | None) -> str:
 
 
 def _label(row: MethodRow) -> str:
-    return _LABELS.get(row.method, row.method)
+    return method_word(row.method)
 
 
 def _cells(row: MethodRow) -> list[str]:

@@ -21,34 +21,53 @@ def write(
     briefs: Annotated[list[Path] | None, typer.Argument(metavar="[BRIEF...]")] = None,
     client: Annotated[str, typer.Option(help="NAME or NAME@VERSION.", show_default=False)] = "",
     title: Annotated[str | None, typer.Option(help="In place of a brief file.")] = None,
-    keyword: Annotated[str | None, typer.Option()] = None,
+    keyword: Annotated[str | None, typer.Option(help="The primary search phrase.")] = None,
+    also_keyword: Annotated[list[str] | None, typer.Option(help="A secondary one.")] = None,
+    intent: Annotated[str | None, typer.Option(help="What the searcher wants.")] = None,
+    audience: Annotated[str | None, typer.Option()] = None,
     format_: Annotated[str, typer.Option("--format")] = "blog",
     point: Annotated[list[str] | None, typer.Option(help="To cover. Repeatable.")] = None,
-    length: Annotated[int | None, typer.Option(help="Wanted words.")] = None,
+    heading: Annotated[list[str] | None, typer.Option(help="Of the outline. Repeatable.")] = None,
+    fact: Annotated[list[str] | None, typer.Option(help="'text | source'. Repeatable.")] = None,
+    link: Annotated[list[str] | None, typer.Option(help="'address | words'. Repeatable.")] = None,
+    call_to_action: Annotated[str | None, typer.Option()] = None,
+    banned_claim: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
+    author: Annotated[str | None, typer.Option()] = None,
+    length: Annotated[str | None, typer.Option(help="Wanted words: 150 or 120-180.")] = None,
     temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0, max=2)] = 0.7,
     top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 0.9,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    candidates: Annotated[
+        int, typer.Option(help="Written for each that is kept.", min=1, max=64)
+    ] = 1,
+    variants: Annotated[int, typer.Option(help="Kept for each brief.", min=1, max=64)] = 1,
+    to: Annotated[str, typer.Option(help="md, html, docx, json or wxr.")] = "md",
     as_json: AsJson = False,
     workspace: InWorkspace = None,
 ) -> None:
     """Write a checked draft for each brief, by a client's newest version.
 
-    Example: copydesk write brief.yaml --client acme
+    Example: copydesk write brief.yaml --client acme --candidates 4 --to html
     Example: copydesk write --client acme --title "Spring bulbs" --keyword bulbs --length 150
     """
     from copydesk.app._reporting import write_report
     from copydesk.app._tables import show_written
-    from copydesk.content import make_brief, read_brief
+    from copydesk.content import make_brief, read_briefs
 
     if not client:
         raise InvalidInput("No client is named", todo="Add --client NAME.")
-    wanted: list[Brief] = [read_brief(path) for path in briefs or []]
-    if title is not None:
+    wanted: list[Brief] = [brief for path in briefs or [] for brief in read_briefs(path)]
+    if title is not None or (not briefs and keyword is not None):
+        ranged = length is not None and not length.isdigit()
         wanted.append(
             make_brief(
-                title=title, keyword=keyword, format=format_, points=point or (), length=length
+                title=title, keyword=keyword, keywords=also_keyword, intent=intent,
+                audience=audience, format=format_, points=point, outline=heading, facts=fact,
+                links=link, call_to_action=call_to_action, banned_claims=banned_claim,
+                author=author, length=None if ranged else length,
+                length_range=length if ranged else None,
             )
-        )
+        )  # fmt: skip
     if not wanted:
         raise InvalidInput("There is nothing to write", todo="Name a brief file, or use --title.")
     with desk.open_workspace(workspace) as opened:
@@ -58,6 +77,9 @@ def write(
             temperature=temperature,
             top_p=top_p,
             seed=seed,
+            candidates=candidates,
+            variants=variants,
+            to=to,
             on_text=None if as_json else _say,
         )
         write_report(opened)
@@ -72,24 +94,31 @@ def check(
     drafts: Annotated[list[Path], typer.Argument(metavar="DRAFT...")],
     client: Annotated[str, typer.Option(help="Whose style guide and pages to check against.")],
     brief: Annotated[Path | None, typer.Option(help="The brief that was to be met.")] = None,
+    waive: Annotated[
+        list[str] | None, typer.Option(help="RULE=REASON: let it stand. Repeatable.")
+    ] = None,
     as_json: AsJson = False,
     workspace: InWorkspace = None,
 ) -> None:
-    """Check draft files. Exit code 1 when a finding is an error.
+    """Check draft files. Exit code 1 when a finding is an error that nobody waived.
 
-    Example: copydesk check draft.md --client acme
+    Example: copydesk check draft.md --client acme --waive "search/links=The template links."
     """
     from copydesk.app._tables import show_findings
-    from copydesk.content import read_brief, read_draft
+    from copydesk.content import parse_waivers, read_brief, read_draft
 
+    waivers = parse_waivers(waive or [])
     with desk.open_workspace(workspace) as opened:
-        results = opened.check(client, drafts, brief=read_brief(brief) if brief else None)
+        results = opened.check(
+            client, drafts, brief=read_brief(brief) if brief else None, waivers=waivers
+        )
     if as_json:
         emit_json({"drafts": results})
     for item in () if as_json else results:
         out.print(f"[bold]{item.path}[/]")
         show_findings(read_draft(item.path).text, item.findings)
-    if any(finding.severity == "error" for item in results for finding in item.findings):
+    standing = [found for item in results for found in item.findings if found.waived is None]
+    if any(finding.severity == "error" for finding in standing):
         raise typer.Exit(1)
 
 

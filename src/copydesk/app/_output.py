@@ -42,6 +42,11 @@ def size(count: int | None) -> str:
     return f"{value:.1f} GB"
 
 
+def method_word(name: str) -> str:
+    """A tuning method as it is written in a sentence."""
+    return {"lora": "LoRA", "dora": "DoRA", "qlora": "QLoRA"}.get(name, name)
+
+
 def parse_size(text: str) -> int:
     """Bytes from `8GB`, `500 MB` or `8000000000`; units are powers of ten, KiB to TiB of two.
 

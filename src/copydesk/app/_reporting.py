@@ -3,8 +3,9 @@
 import datetime
 from pathlib import Path
 
-from copydesk.app.report import render_report
+from copydesk.app.report import Qualities, render_report
 from copydesk.desk import Workspace
+from copydesk.records import Comparison
 from copydesk.store import replace_bytes
 
 
@@ -17,6 +18,17 @@ def write_report(workspace: Workspace) -> Path:
         comparisons=workspace.comparisons(),
         drafts=workspace.drafts(),
         generated=now,
+        judge=_judge,
     )
     replace_bytes(path, page.encode())
     return path
+
+
+def _judge(comparison: Comparison) -> Qualities:
+    # Most commands that write the report have no comparison to judge, and do not wait for torch.
+    from copydesk.study import THRESHOLDS, qualitative
+
+    return Qualities(
+        judgements=qualitative(comparison),
+        legend={aspect: threshold.says for aspect, threshold in THRESHOLDS.items()},
+    )

@@ -81,6 +81,12 @@ def compare(
     clients: Annotated[list[str], typer.Argument(metavar="CLIENT...")],
     methods: Annotated[str, typer.Option(help="Comma-separated.")] = "lora,full",
     settings: Settings = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write the exact figures there.", metavar="FILE")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write verdict and table there.", metavar="FILE")
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(help="Time it may take, e.g. 20m; a method that it ends says so."),
@@ -114,9 +120,11 @@ def compare(
 
     Example: copydesk compare acme --methods full,lora,qlora --budget 20m
     """
+    from copydesk.app._comparison_files import check_targets, write_files
     from copydesk.app._comparison_tables import show_comparison
     from copydesk.app._reporting import write_report
 
+    check_targets(csv, markdown)
     stop = StopRequest()
     names = [name.strip() for name in methods.split(",") if name.strip()]
     chosen = pairs(settings or [], "--set")
@@ -135,6 +143,7 @@ def compare(
                 should_stop=stop,
             )
         report = write_report(opened)
+    files = write_files(result, csv=csv, markdown=markdown)
     if as_json:
         from copydesk.study import qualitative
 
@@ -142,4 +151,6 @@ def compare(
         emit_json({**fields_of(result), "qualitative": judged, "report": report})
     else:
         show_comparison(result, qualities=table)
+        for path in files:
+            out.print(f"Written: {path}", soft_wrap=True)
         out.print(f"Report: {report}", soft_wrap=True)

@@ -23,6 +23,8 @@ class DraftFile:
     title: str | None
     keyword: str | None
     format: str | None
+    slug: str | None
+    meta_description: str | None
     text: str
     """Markdown without front matter and title; what findings' spans refer to."""
 
@@ -30,8 +32,8 @@ class DraftFile:
 def read_draft(path: Path) -> DraftFile:
     """A draft from a Markdown file with YAML front matter, or a `# ` heading, or neither.
 
-    From the front matter, title, keyword and format are used and other keys are left alone; a
-    title there is the title, and a heading in the text stays in it.
+    From the front matter, title, keyword, format, slug and meta_description are used and other keys
+    are left alone; a title there is the title, and a heading in the text stays in it.
 
     Raises:
         InvalidInput: names a file that is missing, empty, binary, not UTF-8 or over 1 MiB, or
@@ -52,6 +54,8 @@ def read_draft(path: Path) -> DraftFile:
         title=title,
         keyword=_field(matter, "keyword"),
         format=_field(matter, "format"),
+        slug=_field(matter, "slug"),
+        meta_description=_field(matter, "meta_description"),
         text=text,
     )
 

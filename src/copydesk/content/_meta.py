@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from copydesk.content._phrases import has_phrase
 from copydesk.content._sentences import sentence_ends
 
 MAX_SLUG = 75
 MAX_META = 156
 """YoastSEO SCORING SEO.md: 121 to 156 characters."""
+_LEAST_META = 60
+"""A later passage that is shorter says too little to be worth its keyword."""
 
 # Letters that have no accent to take off.
 _LATIN = str.maketrans(
@@ -40,15 +43,27 @@ def slug(title: str) -> str:
     return whole[: MAX_SLUG + 1].rpartition("-")[0] or whole[:MAX_SLUG]
 
 
-def meta_description(text: str) -> str:
-    """The draft's first sentences as plain text, as many as fit into 156 characters.
+def meta_description(text: str, *, keyword: str | None = None) -> str:
+    """Sentences of the draft's own as plain text, as many as fit into 156 characters.
 
-    A first sentence that does not fit is cut at a word and ends with an ellipsis.
+    They are the first ones; with a keyword that those lack, the first that have it, where there are
+    such. A sentence that does not fit is cut at a word and ends with an ellipsis.
     """
     plain = plain_text(text)
+    first = _fitting(plain)
+    if keyword is None or has_phrase(first, keyword):
+        return first
+    for start in [end + 1 for end in sentence_ends(plain)]:
+        later = _fitting(plain[start : start + MAX_META + 2])
+        if has_phrase(later, keyword) and len(later) >= _LEAST_META:
+            return later
+    return first
+
+
+def _fitting(plain: str) -> str:
     if len(plain) <= MAX_META:
         return plain
-    fitting = [end for end in sentence_ends(plain) if end <= MAX_META]
+    fitting = [end for end in sentence_ends(plain[: MAX_META + 2]) if end <= MAX_META]
     if fitting:
         return plain[: fitting[-1]]
     head = plain[:MAX_META]

@@ -15,8 +15,8 @@ from typing import Self
 
 import numpy as np
 
-from copydesk.content._folding import Folded, fold_words
-from copydesk.content._hashing import Ints, WordHashes
+from copydesk.content._folding import Folded, Word, fold_words
+from copydesk.content._hashing import Hashes, Ints, WordHashes
 
 _STOP = 0
 """Stands after each document; no draft word has it, so that no run crosses documents."""
@@ -51,6 +51,7 @@ class TrainingIndex:
         self._documents = documents
         self._stops = np.flatnonzero(words_T == _STOP)
         self._training = WordHashes(words_T)
+        self._windows: dict[int, Hashes] = {}
 
     @classmethod
     def build(cls, texts: Iterable[tuple[str, str]]) -> Self:
@@ -79,12 +80,35 @@ class TrainingIndex:
         """
         return tuple(sorted(self._runs(text, at_least=at_least), key=lambda run: run.start))
 
-    def _runs(self, text: str, *, at_least: int) -> Iterator[VerbatimRun]:
-        assert at_least >= 1
+    def shared_share(self, text: str, *, words: int) -> float:
+        """Share of the text's runs of so many words that stand in a document, 0 to 1.
+
+        The share of a text that is too short for one is 0.
+        """
+        draft, _ = self._numbered(text)
+        places_D = np.arange(len(draft.words) - words + 1, dtype=np.int64)
+        if len(places_D) == 0:
+            return 0.0
+        if words not in self._windows:
+            places_T = np.arange(len(self._training.words) - words + 1, dtype=np.int64)
+            self._windows[words] = np.unique(self._training.windows(places_T, words))
+        known = self._windows[words]
+        hashes = draft.windows(places_D, words)
+        if len(known) == 0:
+            return 0.0
+        nearest = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+        return float((known[nearest] == hashes).mean())
+
+    def _numbered(self, text: str) -> tuple[WordHashes, list[Word]]:
+        """A text's words as the index numbers them, and where they stand."""
         words = Folded(text).words()
         unknown = len(self._vocabulary) + 1
         numbers = (self._vocabulary.get(word.text, unknown) for word in words)
-        draft = WordHashes(np.fromiter(numbers, dtype=np.int64, count=len(words)))
+        return WordHashes(np.fromiter(numbers, dtype=np.int64, count=len(words))), words
+
+    def _runs(self, text: str, *, at_least: int) -> Iterator[VerbatimRun]:
+        assert at_least >= 1
+        draft, words = self._numbered(text)
         search = _Search(draft=draft, training=self._training)
         for match in search.matches(at_least):
             document = int(np.searchsorted(self._stops, match.training_at))

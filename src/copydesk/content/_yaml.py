@@ -29,18 +29,19 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def parse_yaml(text: str, *, first_line: int = 1) -> object:
+def parse_yaml(text: str, *, first_line: int = 1, most_bytes: int = MAX_BYTES) -> object:
     """Parse one document into `dict`, `list`, `str` and None.
 
     Args:
-        text: at most `MAX_BYTES` in UTF-8.
+        text: YAML.
         first_line: the line of the file that the text starts on, for messages.
+        most_bytes: of the text in UTF-8.
 
     Raises:
         BadYamlError: too large, not YAML, an alias, a private tag or a key that is there twice.
     """
-    if len(text.encode("utf-8", "replace")) > MAX_BYTES:
-        raise BadYamlError(f"more than {MAX_BYTES // 1024} KiB of YAML")
+    if len(text.encode("utf-8", "replace")) > most_bytes:
+        raise BadYamlError(f"more than {most_bytes // 1024} KiB of YAML")
     # Blank lines put the parser's line numbers in step with the file's.
     padded = "\n" * (first_line - 1) + text
     try:

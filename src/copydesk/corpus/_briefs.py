@@ -4,13 +4,22 @@ Deterministic: the brief is read off the page, so a tuned model learns to follow
 anybody having written them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
-from copydesk.corpus._words import clean_line, headings, plain, prose_lines, prose_words
+from copydesk.corpus._intent import intent_of
+from copydesk.corpus._words import (
+    clean_line,
+    headings,
+    plain,
+    prose_lines,
+    prose_words,
+    word_count,
+)
 from copydesk.records import Brief, Document, Example, Material, Message
 
-BRIEF_TEMPLATE_VERSION: Final = 1
+BRIEF_TEMPLATE_VERSION: Final = 2
 """Raised with every change of `brief_text`: adapters are trained on one wording."""
 
 _MOST_POINTS: Final = 6
@@ -18,6 +27,7 @@ _MOST_KEYWORD_WORDS: Final = 3
 _PIECES: Final[Mapping[str, str]] = {
     "blog": "a blog post",
     "doc": "a documentation page",
+    "landing": "a landing page",
     "product": "a product description",
     "social": "a social media post",
 }
@@ -38,20 +48,84 @@ with within without won't would yes yet you you're your yours
 
 
 def document_brief(document: Document) -> Brief:
-    """What to ask for, to be given this page: title, keyword, format, headings and length."""
-    points = (
-        clean_line(plain(words)).translate(dict.fromkeys(map(ord, _EMPHASIS)))
-        for level, words in headings(document.text)
-        if level in (2, 3)
-    )
-    words = len(prose_words(document.text))
+    """What to ask for, to be given this page: title, keyword, format, intent, headings, length."""
+    keyword = document.keyword or _keyword(document.title, document.text)
     return Brief(
         title=document.title,
         format=document.format,
-        keyword=document.keyword or _keyword(document.title, document.text),
-        points=tuple(point for point in points if point)[:_MOST_POINTS],
-        length=max(10, (words + 5) // 10 * 10),
+        keyword=keyword,
+        points=_points(document.text)[:_MOST_POINTS],
+        length=_length(document.text),
+        intent=intent_of(document.title, keyword, document.format),
     )
+
+
+def _points(text: str) -> tuple[str, ...]:
+    """Its headings of the second and third level, as plain words."""
+    found = (
+        clean_line(plain(words)).translate(dict.fromkeys(map(ord, _EMPHASIS)))
+        for level, words in headings(text)
+        if level in (2, 3)
+    )
+    return tuple(point for point in found if point)
+
+
+def _length(text: str) -> int:
+    """Its words, rounded to tens."""
+    return max(10, (word_count(text) + 5) // 10 * 10)
+
+
+def document_examples(document: Document, *, most_words: int) -> tuple[Example, ...]:
+    """The page as one example, or a long one as one for each part, with the outline as context.
+
+    Parts are runs of sections that begin with a heading of the second level and have `most_words`
+    words together; a section that is longer by itself stays whole. A page without such headings is
+    one example.
+    """
+    parts = _parts(document.text, most_words) if document.title else []
+    if len(parts) < 2:
+        return (document_example(document),)
+    whole = document_brief(document)
+    outline = _points(document.text)
+    examples: list[Example] = []
+    for part in parts:
+        brief = replace(
+            whole, points=_points(part)[:_MOST_POINTS], length=_length(part), outline=outline
+        )
+        asked = Message(role="user", content=brief_text(brief))
+        answer = Message(role="assistant", content=part)
+        examples.append(
+            Example(id=document.id, messages=(asked, answer), learned=(1,), brief=brief)
+        )
+    return tuple(examples)
+
+
+def _parts(text: str, most_words: int) -> list[str]:
+    """Runs of sections of `text`; joined by blank lines they are the text."""
+    if word_count(text) <= most_words:
+        return [text]
+    parts: list[str] = []
+    for section in _sections(text):
+        joined = f"{parts[-1]}\n\n{section}" if parts else section
+        if parts and word_count(joined) <= most_words:
+            parts[-1] = joined
+        else:
+            parts.append(section)
+    return parts
+
+
+def _sections(text: str) -> Iterator[str]:
+    """`text` cut before each `## ` outside fenced code."""
+    lines: list[str] = []
+    fenced = False
+    for line in text.split("\n"):
+        if line.lstrip().startswith(("```", "~~~")):
+            fenced = not fenced
+        if line.startswith("## ") and not fenced and any(lines):
+            yield "\n".join(lines).strip()
+            lines = []
+        lines.append(line)
+    yield "\n".join(lines).strip()
 
 
 def document_example(document: Document) -> Example:
@@ -73,11 +147,19 @@ def material_example(material: Material) -> Example:
 
 def brief_text(brief: Brief) -> str:
     """The user's turn of the chat. A line break inside a field cannot start a line of its own."""
-    lines = [f"Write {_piece(brief.format)}.", f"Title: {clean_line(brief.title)}"]
+    piece = _piece(brief.format)
+    lines = [
+        f"Write a part of {piece}." if brief.outline else f"Write {piece}.",
+        f"Title: {clean_line(brief.title)}",
+        f"Intent: {brief.intent or intent_of(brief.title, brief.keyword, brief.format)}",
+    ]
     if brief.keyword:
         lines.append(f"Keyword: {clean_line(brief.keyword)}")
     if brief.length is not None:
         lines.append(f"Length: about {brief.length} words")
+    if brief.outline:
+        lines.append("Outline of the whole:")
+        lines.extend(f"- {clean_line(point)}" for point in brief.outline)
     if brief.points:
         lines.append("Points to cover:")
         lines.extend(f"- {clean_line(point)}" for point in brief.points)

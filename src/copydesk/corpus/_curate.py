@@ -1,18 +1,27 @@
 """Sources in; a client's pages, cleaned, told apart and split, out."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from copydesk.corpus._cleaning import Violations, clean_pages
 from copydesk.corpus._duplicates import without_duplicates
 from copydesk.corpus._pages import Page
 from copydesk.corpus._settings import CurateSettings
 from copydesk.corpus._sources import read_pages
+from copydesk.corpus._split import heldout_ids
 from copydesk.errors import InvalidInput, NotEnoughText
-from copydesk.records import Form, Listener, Material, Progress, Rejection, ignore_progress
+from copydesk.records import (
+    Form,
+    FunnelStep,
+    Listener,
+    Material,
+    Progress,
+    Rejection,
+    ignore_progress,
+)
 
 _PAGES_AN_EVENT: Final = 50
 _DEFAULTS: Final = CurateSettings()
@@ -28,6 +37,8 @@ class Curated:
     """By source and line."""
     split: Literal["time", "seed"]
     """How it was split in fact: `seed` where `time` was asked for and a page has no date."""
+    funnel: tuple[FunnelStep, ...]
+    """What each step took and left, in order."""
 
     @property
     def forms(self) -> dict[Form, int]:
@@ -42,6 +53,7 @@ def curate(
     client: str,
     settings: CurateSettings = _DEFAULTS,
     columns: Mapping[str, str] | None = None,
+    violations: Violations | None = None,
     listener: Listener = ignore_progress,
 ) -> Curated:
     """Read, clean, deduplicate and split a client's pages and ready-made chats.
@@ -58,6 +70,7 @@ def curate(
         client: whose pages they are.
         settings: limits, likeness and split.
         columns: our field -> the column of a CSV file.
+        violations: counts what a page does against its client's style guide.
         listener: receives an event per source and per fifty pages compared.
 
     Raises:
@@ -67,6 +80,8 @@ def curate(
     if not sources:
         raise InvalidInput("No source was given", todo="Name at least one file or folder.")
     pages, rejected = _read(sources, client, settings, columns, listener)
+    read = FunnelStep(step="read", pages=len(pages) + len(rejected), rejected=len(rejected))
+    pages, unfit, steps = clean_pages(pages, settings, violations)
     compared = 0
 
     def count_page() -> None:
@@ -83,10 +98,19 @@ def curate(
             )
 
     kept, duplicates = without_duplicates(
-        pages, threshold=settings.near_duplicate, on_page=count_page
+        pages, threshold=settings.near_duplicate, on_page=count_page, keep=settings.keep
+    )
+    same = sum(rejection.rule != "near-duplicate" for rejection in duplicates)
+    funnel = (
+        read,
+        *steps,
+        FunnelStep(step="exact duplicates", pages=len(pages), rejected=same),
+        FunnelStep(
+            step="near duplicates", pages=len(pages) - same, rejected=len(duplicates) - same
+        ),
     )
     rejected = sorted(
-        [*rejected, *duplicates], key=lambda r: (r.source, r.line or 0, r.rule, r.reason)
+        [*rejected, *unfit, *duplicates], key=lambda r: (r.source, r.line or 0, r.rule, r.reason)
     )
     material = [page.material for page in kept]
     heldout_count = settings.heldout_count(len(material))
@@ -94,12 +118,19 @@ def curate(
         raise _not_enough(client, len(material), rejected, settings)
     dated = all(item.date for item in material)
     split: Literal["time", "seed"] = "time" if settings.split == "time" and dated else "seed"
-    held = _heldout_ids(material, heldout_count, split, settings.seed)
+    held = heldout_ids(
+        material,
+        heldout_count,
+        split=split,
+        seed=settings.seed,
+        near_duplicate=settings.near_duplicate if settings.keep else None,
+    )
     return Curated(
         train=tuple(item for item in material if item.id not in held),
         heldout=tuple(item for item in material if item.id in held),
         rejected=tuple(rejected),
         split=split,
+        funnel=funnel,
     )
 
 
@@ -122,20 +153,6 @@ def _read(
                 rejected.append(found)
         listener(Progress(task=f"read {client}", done=number, total=len(ordered), unit="sources"))
     return pages, rejected
-
-
-def _heldout_ids(
-    material: Sequence[Material], count: int, split: Literal["time", "seed"], seed: int
-) -> frozenset[str]:
-    """`material` comes oldest first, and its ids are unique."""
-    if split == "time":
-        return frozenset(item.id for item in material[-count:])
-    # A hash of each id, not a shuffle of the list: a page that is added moves few others.
-    drawn = sorted(
-        (item.id for item in material),
-        key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest(),
-    )
-    return frozenset(drawn[:count])
 
 
 def _not_enough(

@@ -1,28 +1,32 @@
 """Pages that say the same twice: the later one is left out, naming the earlier one."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, cast
 
 from datasketch import MinHash, MinHashLSH
 
-from copydesk.corpus._pages import Page
+from copydesk.corpus._pages import Page, Place
 from copydesk.corpus._words import shingles
-from copydesk.records import Chat, Rejection
+from copydesk.records import Chat, Document, Rejection
 
 _PERMUTATIONS: Final = 128
 _MISSED: Final = 1e-9
 
 
 def without_duplicates(
-    pages: Iterable[Page], *, threshold: float, on_page: Callable[[], None]
+    pages: Iterable[Page],
+    *,
+    threshold: float,
+    on_page: Callable[[], None],
+    keep: frozenset[str] = frozenset(),
 ) -> tuple[list[Page], list[Rejection]]:
     """Keep the first page, by date and id, of those that are the same or nearly so.
 
     A page is compared with those kept before it, so no two kept pages are as alike as
     `threshold`. Chats are as alike as their answers or the whole, whichever is less: many chats
-    ask in the same words, and many short answers are the same. The outcome does not depend on the
-    order of `pages`.
+    ask in the same words, and many short answers are the same. Pages whose ids are in `keep` are
+    kept all the same. The outcome does not depend on the order of `pages`.
     """
     kept: list[Page] = []
     rejected: list[Rejection] = []
@@ -33,33 +37,58 @@ def without_duplicates(
         on_page()
         material, place = page.material, page.place
         text_key = hashlib.sha256(" ".join(material.text.casefold().split()).encode()).hexdigest()
-        if earlier := by_text.get(text_key):
-            rejected.append(
-                place.reject("exact-duplicate", f"Its text is that of {earlier.place.source}.")
-            )
+        wanted = material.id in keep
+        if (earlier := by_text.get(text_key)) and not (wanted and material.id not in by_id):
+            reason = f"Its text is that of {earlier.place.source}."
+            rejected.append(place.reject("exact-duplicate", reason, id=material.id))
             continue
         if earlier := by_id.get(material.id):
             rejected.append(
                 place.reject(
                     "duplicate-id",
                     f"Its id {material.id!r} is that of {earlier.place.source}, with another text.",
+                    id=material.id,
                 )
             )
             continue
         found = near.find_or_add(page)
-        if found:
+        if found and not wanted:
             earlier, likeness = found
             rejected.append(
                 place.reject(
                     "near-duplicate",
                     f"It shares {likeness:.3f} of its 5-word runs with {earlier.place.source}; "
                     f"pages of {threshold:g} or more count as one.",
+                    id=material.id,
+                    value=round(likeness, 4),
+                    threshold=threshold,
                 )
             )
             continue
         by_text[text_key] = by_id[material.id] = page
         kept.append(page)
     return kept, rejected
+
+
+def without_copies(
+    pages: Sequence[Document], *, of: Sequence[Document], threshold: float
+) -> list[Document]:
+    """The pages that repeat neither another one before them nor any of `of`.
+
+    For sets that were deduplicated each by itself and are to be trained on together.
+    """
+    near = _Near(threshold)
+    texts: set[str] = set()
+
+    def is_new(document: Document) -> bool:
+        place = Place(path=document.source, line=None, digest=document.sha256)
+        seen = document.text in texts
+        texts.add(document.text)
+        return not seen and near.find_or_add(Page(material=document, place=place)) is None
+
+    for document in of:
+        is_new(document)
+    return [document for document in pages if is_new(document)]
 
 
 def _age(page: Page) -> tuple[bool, str, str, str, str, int]:

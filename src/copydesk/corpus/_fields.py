@@ -14,10 +14,21 @@ _DATE: Final = re.compile(r"([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})(?:[T\s].*
 class UnfitError(Exception):
     """The record cannot be taken; caught where the file is read."""
 
-    def __init__(self, rule: str, reason: str) -> None:
+    def __init__(
+        self,
+        rule: str,
+        reason: str,
+        *,
+        id: str | None = None,  # noqa: A002 - the name that documents and rejections share
+        value: float | None = None,
+        threshold: float | None = None,
+    ) -> None:
         super().__init__(rule, reason)
         self.rule = rule
         self.reason = reason
+        self.id = id
+        self.value = value
+        self.threshold = threshold
 
 
 def line_field(record: Mapping[str, object], name: str) -> str | None:

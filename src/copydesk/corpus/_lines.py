@@ -5,7 +5,7 @@ before there were chats. A reader that meets a record it does not know is told t
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -16,21 +16,51 @@ from copydesk.errors import Damaged
 from copydesk.records import Chat, Document, Material, Rejection
 
 _CHAT: Final = "chat/1"
+_ALWAYS: Final = frozenset({"date", "keyword"})
 _DOCUMENTS: Final = TypeAdapter(Document)
 _CHATS: Final = TypeAdapter(Chat)
+_REJECTIONS: Final = TypeAdapter(Rejection)
 
 
 def write_material(path: Path, material: Iterable[Material]) -> None:
     """One page or chat a line, keys sorted: equal ones give equal bytes."""
-    _write(
-        path,
-        (asdict(item) | ({"record": _CHAT} if isinstance(item, Chat) else {}) for item in material),
-    )
+    _write(path, map(material_fields, material))
+
+
+def material_line(item: Material) -> bytes:
+    """The line that `write_material` writes."""
+    return _line(material_fields(item)).encode()
+
+
+def material_fields(item: Material) -> Mapping[str, object]:
+    """A page or chat as JSON values.
+
+    What is not known of a page's provenance is left out: so pages from before it was recorded give
+    the bytes that they gave then.
+    """
+    fields = asdict(item)
+    if isinstance(item, Chat):
+        return fields | {"record": _CHAT}
+    return {name: value for name, value in fields.items() if value is not None or name in _ALWAYS}
+
+
+def rejection_line(rejection: Rejection) -> bytes:
+    """The line that `write_rejections` writes."""
+    return _line(_rejection_fields(rejection)).encode()
 
 
 def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:
     """One rejection a line, keys sorted."""
-    _write(path, map(asdict, rejections))
+    _write(path, map(_rejection_fields, rejections))
+
+
+def _rejection_fields(rejection: Rejection) -> Mapping[str, object]:
+    """As JSON values, without what is not known beyond the reason."""
+    return {
+        name: value
+        for name, value in asdict(rejection).items()
+        if value is not None or name == "line"
+    }
 
 
 def read_material(path: Path) -> tuple[Material, ...]:
@@ -49,6 +79,20 @@ def read_material(path: Path) -> tuple[Material, ...]:
         ) from error
     lines = content.removesuffix(b"\n").split(b"\n") if content else []
     return tuple(_material(line, number, path) for number, line in enumerate(lines, start=1))
+
+
+def each_material(path: Path) -> Iterator[Material]:
+    """The same, one after another: for files that are larger than memory."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            yield _material(line.removesuffix(b"\n"), number, path)
+
+
+def each_rejection(path: Path) -> Iterator[Rejection]:
+    """What `write_rejections` wrote, one after another."""
+    with path.open("rb") as file:
+        for line in file:
+            yield _REJECTIONS.validate_json(line, strict=True)
 
 
 def _material(line: bytes, number: int, path: Path) -> Material:
@@ -85,4 +129,8 @@ def _record(line: bytes) -> object:
 def _write(path: Path, records: Iterable[Mapping[str, object]]) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for record in records:
-            file.write(json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n")
+            file.write(_line(record))
+
+
+def _line(record: Mapping[str, object]) -> str:
+    return json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n"

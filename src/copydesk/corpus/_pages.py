@@ -17,12 +17,20 @@ from copydesk.corpus._fields import (
     line_field,
 )
 from copydesk.corpus._settings import CurateSettings
-from copydesk.corpus._words import clean_line, clean_text, headings, slug, word_count
+from copydesk.corpus._words import (
+    clean_line,
+    clean_text,
+    has_words,
+    headings,
+    slug,
+    word_count,
+)
 from copydesk.records import Document, Material, Rejection
 
 TEXT_FIELDS: Final = ("body_markdown", "text", "body", "content")
 FIELDS: Final = (
     *("id", "title", *TEXT_FIELDS, "format", "date", "keyword", "description", "url_or_path"),
+    *("url", "retrieved", "right"),
 )
 _FORMAT: Final = re.compile(r"[a-z0-9][a-z0-9 _-]{0,39}")
 
@@ -49,9 +57,25 @@ class Place:
         """As `Document.source` spells it."""
         return self.path if self.line is None else f"{self.path}:{self.line}"
 
-    def reject(self, rule: str, reason: str) -> Rejection:
+    def reject(
+        self,
+        rule: str,
+        reason: str,
+        *,
+        id: str | None = None,  # noqa: A002 - the name that documents and rejections share
+        value: float | None = None,
+        threshold: float | None = None,
+    ) -> Rejection:
         """Leave out the record that stands here."""
-        return Rejection(source=self.path, line=self.line, rule=rule, reason=reason)
+        return Rejection(
+            source=self.path,
+            line=self.line,
+            rule=rule,
+            reason=reason,
+            id=id,
+            value=value,
+            threshold=threshold,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,21 +118,30 @@ def document_of(
             "bad-field",
             f"The field `format` is {page_format[:40]!r}; a format is up to 40 letters and digits.",
         )
-    words, fewest = word_count(text), settings.fewest_words(page_format)
+    fewest = settings.fewest_words(page_format)
     if not text:
         raise UnfitError("no-text", "There is no text below the title.")
-    if words < fewest:
+    name = line_field(record, "id") or _made_id(title, text)
+    if name not in settings.keep and not has_words(text, fewest):
+        words = word_count(text)
         raise UnfitError(
-            "too-short", f"It has {words} words; a {page_format} page needs at least {fewest}."
+            "too-short",
+            f"It has {words} words; a {page_format} page needs at least {fewest}.",
+            id=name,
+            value=words,
+            threshold=fewest,
         )
     return Document(
-        id=line_field(record, "id") or _made_id(title, text),
+        id=name,
         client=client,
         title=title,
         text=text,
         format=page_format,
         date=day(line_field(record, "date")),
         keyword=line_field(record, "keyword"),
+        url=line_field(record, "url"),
+        retrieved=line_field(record, "retrieved"),
+        right=line_field(record, "right"),
         source=place.source,
         sha256=place.digest,
     )

@@ -41,14 +41,14 @@ class Raw(NamedTuple):
     place: Place
 
 
-def jsonl_records(path: Path, content: bytes) -> Iterator[Raw | Rejection]:
-    """One JSON object a line; blank lines are passed over."""
+def jsonl_records(path: Path, content: bytes, first_line: int = 1) -> Iterator[Raw | Rejection]:
+    """One JSON object a line; blank lines are passed over. `first_line` is the first's number."""
     lines = content.removeprefix(_BOM).split(b"\n")
     if _wrong_bytes(content) and not any(line.lstrip().startswith(b"{") for line in lines):
         raise UnusableFileError(
             "not-utf8", "The file is binary, not lines of JSON", "Save it as JSON lines in UTF-8."
         )
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines, start=first_line):
         line = line.strip(b"\r \t")
         if line:
             yield _json_record(line, _place(path, number, line))

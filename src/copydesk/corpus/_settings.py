@@ -43,6 +43,15 @@ class CurateSettings:
     """
     min_heldout: int = 3
     min_train: int = 8
+    keep: frozenset[str] = frozenset()
+    """Ids of pages to take whatever the rules for single pages, and those for likeness, say."""
+    languages: tuple[str, ...] = ()
+    """ISO 639 codes. Empty: every language that a tenth of the client's pages are in."""
+    contacts: Literal["flag", "scrub"] = "flag"
+    """E-mail addresses, telephone numbers and accounts are counted, or replaced. A client's own
+    pages may print its own; secrets are replaced whatever this says."""
+    most_violations: float = 20
+    """Of the client's style guide, in 1,000 words; pages of fewer than three are taken."""
 
     def __post_init__(self) -> None:
         wrong = [
@@ -70,6 +79,18 @@ class CurateSettings:
                 ),
                 ("min_heldout", self.min_heldout, "at least 1", self.min_heldout >= 1),
                 ("min_train", self.min_train, "at least 1", self.min_train >= 1),
+                (
+                    "contacts",
+                    self.contacts,
+                    "`flag` or `scrub`",
+                    self.contacts in ("flag", "scrub"),
+                ),
+                (
+                    "most_violations",
+                    self.most_violations,
+                    "0 or more",
+                    self.most_violations >= 0,
+                ),
                 (
                     "min_words",
                     dict(self.min_words),

@@ -132,10 +132,13 @@ def _file_pages(
         if isinstance(record, Rejection):
             yield record
         else:
-            yield _page(record, client, settings, is_json=kind in ("jsonl", "json"))
+            yield page_of(record, client, settings, is_json=kind in ("jsonl", "json"))
 
 
-def _page(record: Raw, client: str, settings: CurateSettings, *, is_json: bool) -> Page | Rejection:
+def page_of(
+    record: Raw, client: str, settings: CurateSettings, *, is_json: bool
+) -> Page | Rejection:
+    """A raw record as a page or a chat, or why it is none."""
     fields, place = record
     form = chat_form(fields) if is_json else None
     try:
@@ -146,7 +149,13 @@ def _page(record: Raw, client: str, settings: CurateSettings, *, is_json: bool) 
                 fields, place, client=client, settings=settings, may_be_plain=is_json
             )
     except UnfitError as unfit:
-        return place.reject(unfit.rule, unfit.reason)
+        return place.reject(
+            unfit.rule,
+            unfit.reason,
+            id=unfit.id,
+            value=unfit.value,
+            threshold=unfit.threshold,
+        )
     return Page(material=material, place=place)
 
 

@@ -40,10 +40,13 @@ class _GuideFile(BaseModel):
     banned: list[_Term] = Field(default_factory=list)
     prefer: dict[_Term, _Term] = Field(default_factory=dict)
     length: dict[_Term, _Bounds] = Field(default_factory=dict)
+    rules: dict[_Term, dict[_Term, bool | int | float | str | list[str]]] = Field(
+        default_factory=dict
+    )
 
 
 def read_style_guide(path: Path) -> StyleGuide:
-    """Read `.toml` (`voice`, `banned`, `[prefer]`, `[length]`), or `.md`/`.txt` as the voice.
+    """Read `.toml` (`voice`, `banned`, `[prefer]`, `[length]`, `[rules]`), or prose as the voice.
 
     Raises:
         InvalidInput: the file cannot be read as either; of a TOML file all wrong keys are named.
@@ -64,6 +67,10 @@ def read_style_guide(path: Path) -> StyleGuide:
         banned=tuple(dict.fromkeys(guide.banned)),
         prefer=dict(guide.prefer),
         length=dict(guide.length),
+        rules={
+            rule: {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            for rule, values in guide.rules.items()
+        },
     )
 
 
@@ -91,7 +98,7 @@ def _guide_file(text: str, where: str) -> _GuideFile:
 
 def _said(message: str) -> str:
     if message.startswith("Extra inputs"):
-        return "is not a key of a style guide (those are voice, banned, prefer and length)"
+        return "is not a key of a style guide (those are voice, banned, prefer, length and rules)"
     return message.removeprefix("Value error, ")
 
 

@@ -14,6 +14,10 @@ _INVISIBLE: Final = dict.fromkeys(
     [c for c in range(0xA0) if unicodedata.category(chr(c)) == "Cc" and chr(c) not in "\t\n"]
     + [0xFEFF]
 )
+# The same for bytes, where looking costs a tenth: C0 and DEL, then C1 and the mark.
+_CONTROLS: Final = bytes(c for c in (*range(0x20), 0x7F) if chr(c) not in "\t\n")
+_RARE_CONTROLS: Final = re.compile(b"\xc2[\x80-\x9f]|\xef\xbb\xbf|\xe2\x80[\xa8\xa9]")
+_HIGH_LEADS: Final = bytes(range(0xCC, 0xF5))
 # All combining marks are above this: a cheap sign that a run of them may be there.
 _MAYBE_MARKS: Final = re.compile("[\u0300-\U0010ffff]{31,}")
 _MOST_MARKS: Final = 30
@@ -36,8 +40,11 @@ def clean_text(text: str) -> str:
     More than two blank lines become one. Two blanks at a line's end stay where they break a line.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = text.replace("\u2028", "\n").replace("\u2029", "\n\n").translate(_INVISIBLE)
-    text = _MAYBE_MARKS.sub(_stream_safe, text)
+    raw = text.encode("utf-8", "surrogatepass")
+    if len(raw.translate(None, _CONTROLS)) < len(raw) or _RARE_CONTROLS.search(raw):
+        text = text.replace("\u2028", "\n").replace("\u2029", "\n\n").translate(_INVISIBLE)
+    if len(raw) - len(raw.translate(None, _HIGH_LEADS)) > _MOST_MARKS:
+        text = _MAYBE_MARKS.sub(_stream_safe, text)
     lines = unicodedata.normalize("NFC", text).split("\n")
     kept: list[str] = []
     blank = 0
@@ -115,9 +122,20 @@ def prose_words(text: str) -> list[str]:
     A word is what stands between blanks or dashes and holds a letter or a digit. Code blocks,
     link targets, addresses and tags hold none.
     """
-    spaced = _UNSPACED.sub(r" \g<0> ", _DASHES.sub(" ", plain("\n".join(prose_lines(text)))))
+    spaced = spaced_out(_DASHES.sub(" ", plain("\n".join(prose_lines(text)))))
     stripped = (word.strip(_EDGES) for word in spaced.split())
     return [word for word in stripped if word.isalnum() or any(map(str.isalnum, word))]
+
+
+def spaced_out(text: str) -> str:
+    """`text` with blanks around each character of a script that is written without them."""
+    return _UNSPACED.sub(r" \g<0> ", text)
+
+
+def has_words(text: str, fewest: int) -> bool:
+    """Whether `text` has so many words of prose; of a long text its start tells."""
+    start = text[: 40 * fewest].rpartition("\n")[0]
+    return word_count(start) >= fewest or word_count(text) >= fewest
 
 
 def word_count(text: str) -> int:

@@ -6,31 +6,42 @@ how anything is shown. Importing it does not import torch; verbs that need it do
 
 from copydesk.desk._bases import list_bases, pull_base
 from copydesk.desk._config import Config
+from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run, published_claims
 from copydesk.desk._recipes import read_recipe
 from copydesk.desk._results import (
     Checked,
     ClientInfo,
     Curation,
     FailedClient,
+    Foundation,
+    Gate,
     TrainedVersion,
     Training,
     Written,
 )
-from copydesk.desk._workspace import Workspace, init, open_workspace
+from copydesk.desk._wishes import Wishes
+from copydesk.desk._workspace import Workspace, find_workspace, init, open_workspace
 
 __all__ = [
+    "DEFAULT_HARDWARE",
     "Checked",
     "ClientInfo",
     "Config",
     "Curation",
     "FailedClient",
+    "Foundation",
+    "Gate",
     "TrainedVersion",
     "Training",
+    "Wishes",
     "Workspace",
     "Written",
+    "find_workspace",
     "init",
     "list_bases",
     "open_workspace",
+    "plan_run",
+    "published_claims",
     "pull_base",
     "read_recipe",
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from copydesk.desk._place import Place
+from copydesk.desk._place import FOUNDATIONS, Place
 from copydesk.errors import AlreadyThere, InvalidInput
 from copydesk.models import (
     BaseInfo,
@@ -29,8 +29,10 @@ _OURS = ("manifest.json", "metrics.jsonl")
 
 
 def workspace_base(workspace: Place) -> BaseInfo:
-    """The base that the workspace names; must have been pulled."""
-    return BaseStore(default_cache()).find(workspace.config.base)
+    """The base that the workspace names: a foundation of its own, or one that was pulled."""
+    own = workspace.root / FOUNDATIONS / workspace.config.base
+    ref = str(own) if own.is_dir() else workspace.config.base
+    return BaseStore(default_cache()).find(ref)
 
 
 def load_version(workspace: Place, version: Version) -> Tuned:

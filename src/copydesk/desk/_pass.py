@@ -12,7 +12,7 @@ from copydesk.desk._results import FailedClient, TrainedVersion, Training
 from copydesk.desk._versions import Outcome, encode_client, read_outcome, write_outcome
 from copydesk.errors import CopydeskError, Damaged, InvalidInput
 from copydesk.models import EncodedSet, pick_device
-from copydesk.records import Listener
+from copydesk.records import Choice, Listener
 from copydesk.registry import versions
 from copydesk.store import held
 from copydesk.train import PassRun, Recipe, Tuning, clear_run, tune_together
@@ -27,6 +27,7 @@ def train_in_pass(
     *,
     memory: int | None,
     together: bool,
+    choice: Choice | None = None,
     listener: Listener,
     should_stop: Callable[[], bool],
 ) -> Training:
@@ -39,6 +40,7 @@ def train_in_pass(
         memory: bytes that the process may take; None is what is free.
         together: list no version before all are there and each has lowered the loss on its own
             held-out pages. What was trained is kept aside, and a later call goes on with it.
+        choice: how the method was chosen, for the versions' facts.
         listener: receives progress.
         should_stop: asked after every round.
 
@@ -75,7 +77,7 @@ def train_in_pass(
 
         def finished(client: str, tuning: Tuning) -> None:
             staged = _staged(place, client, tuning.recipe)
-            outcomes[client] = write_outcome(staged, client, tuning, sets[client])
+            outcomes[client] = write_outcome(staged, client, tuning, sets[client], choice)
             if not together:
                 made.append(_list(place, outcomes.pop(client)))
 

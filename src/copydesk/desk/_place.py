@@ -15,6 +15,8 @@ from copydesk.records import Material, StyleGuide
 from copydesk.store import Catalogue, Entry
 
 DATASETS = "datasets"
+FOUNDATIONS = "bases"
+"""The folder of a workspace's own bases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

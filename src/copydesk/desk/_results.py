@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from copydesk.errors import CopydeskError
-from copydesk.records import Draft, Finding, Form, Rejection
+from copydesk.records import Choice, Draft, Finding, Form, FunnelStep, Rejection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,9 @@ class Curation:
     forms: Mapping[Form, int]
     """How many records of each form were kept, the most frequent first."""
     rejected: tuple[Rejection, ...]
+    """At most the first thousand of a corpus cleaned by workers; all are in `rejected.jsonl`."""
+    funnel: tuple[FunnelStep, ...]
+    """What each step of cleaning took and left, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,8 @@ class Training:
 
     versions: tuple[TrainedVersion, ...]
     failed: tuple[FailedClient, ...]
+    choice: Choice | None = None
+    """How the method was chosen; None where the caller named it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,3 +99,40 @@ class Written:
 
     draft: Draft
     path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A measured condition."""
+
+    name: str
+    value: float
+    threshold: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foundation:
+    """What `foundation train` made. Losses are nats a token."""
+
+    name: str
+    path: Path
+    parent: str
+    """Name of the base that it was tuned from."""
+    parent_digest: str
+    pages: int
+    """Trained on."""
+    rights: Mapping[str, int]
+    """Recorded right -> pages trained on by it."""
+    mix: float
+    """Share of general chats among the tokens, as reached."""
+    heldout_loss: float
+    heldout_loss_before: float
+    general_loss: float
+    """On general chats that were not trained on."""
+    general_loss_before: float
+    train_seconds: float
+    peak_memory_bytes: int
+    gates: tuple[Gate, ...]
+    registered: bool
+    """Whether it passed its gates and is a base of the workspace now."""

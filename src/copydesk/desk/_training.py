@@ -8,12 +8,13 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from copydesk.corpus import BRIEF_TEMPLATE_VERSION
+from copydesk.desk._kept_choice import Chosen, forget_choice, keep_choice
 from copydesk.desk._models import workspace_base
 from copydesk.desk._pass import is_stale, train_in_pass
 from copydesk.desk._place import DATASETS, Place, newest_dataset
 from copydesk.desk._results import FailedClient, TrainedVersion, Training
 from copydesk.desk._versions import encode_client, write_outcome
-from copydesk.errors import CannotShare, CopydeskError, UnknownName
+from copydesk.errors import Cancelled, CannotShare, CopydeskError, UnknownName
 from copydesk.models import (
     BaseInfo,
     find_method,
@@ -21,7 +22,7 @@ from copydesk.models import (
     pick_device,
     template_digest,
 )
-from copydesk.records import Listener
+from copydesk.records import Choice, Listener
 from copydesk.store import held
 from copydesk.train import (
     Recipe,
@@ -30,12 +31,8 @@ from copydesk.train import (
     check_trackers,
     clear_run,
     make_settings,
-    recipe_method,
     tune,
 )
-
-DEFAULT_METHOD = "lora"
-"""What `auto` means: comparisons on small sets find it level with full fine-tuning, cheaper."""
 
 
 def train_clients(
@@ -46,18 +43,32 @@ def train_clients(
     settings: Mapping[str, Any],
     stale: bool,
     memory: int | None,
+    chosen: Chosen | None,
     listener: Listener,
     should_stop: Callable[[], bool],
 ) -> Training:
-    """Train each client; see `Workspace.train`."""
+    """Train each client by `method`, which is the one `chosen` where there was a choice.
+
+    What was chosen of settings stands below the workspace's and the caller's.
+    """
     base = workspace_base(place)
-    named, settings = recipe_method(method, settings)
-    chosen = DEFAULT_METHOD if named == "auto" else named
     tokenizer = load_tokenizer(base)
-    names = _with_pages(place) if clients is None else list(dict.fromkeys(clients))
-    if stale:
-        names = [name for name in names if is_stale(place, name, base.digest)]
-    recipes = {name: make_recipe(place, name, chosen, settings, base, tokenizer) for name in names}
+    names = clients_to_train(place, clients, stale=stale, base=base)
+    choice = chosen.choice if chosen else None
+    recipes = {
+        name: make_recipe(
+            place,
+            name,
+            method,
+            settings,
+            base,
+            tokenizer,
+            suggested=choice.settings if choice else {},
+        )
+        for name in names
+    }
+    if chosen:
+        keep_choice(place, names, chosen)
     able = {name: recipe for name, recipe in recipes.items() if can_join(recipe)}
     dtype = next((recipe.dtype for recipe in able.values()), None)
     joining = {name: recipe for name, recipe in able.items() if recipe.dtype == dtype}
@@ -70,6 +81,7 @@ def train_clients(
                 tokenizer,
                 memory=memory,
                 together=stale,
+                choice=choice,
                 listener=listener,
                 should_stop=should_stop,
             )
@@ -78,10 +90,26 @@ def train_clients(
     for client, recipe in recipes.items():
         try:
             with held(place.locks, client, doing="trains it"):
-                made.append(_train_one(place, client, tokenizer, recipe, listener, should_stop))
+                made.append(
+                    _train_one(place, client, tokenizer, recipe, choice, listener, should_stop)
+                )
         except CopydeskError as error:
             failed.append(FailedClient(client=client, error=error))
-    return Training(versions=tuple(made), failed=tuple(failed))
+    going_on = {item.client for item in failed if isinstance(item.error, Cancelled)}
+    forget_choice(place, [name for name in names if name not in going_on])
+    return Training(versions=tuple(made), failed=tuple(failed), choice=choice)
+
+
+def clients_to_train(
+    place: Place, clients: Sequence[str] | None, *, stale: bool, base: BaseInfo
+) -> list[str]:
+    """The named clients, or all that have pages; with `stale` only those of another base.
+
+    Raises:
+        UnknownName: none is named, and none has pages.
+    """
+    names = _with_pages(place) if clients is None else list(dict.fromkeys(clients))
+    return [name for name in names if not stale or is_stale(place, name, base.digest)]
 
 
 def _with_pages(place: Place) -> list[str]:
@@ -106,8 +134,10 @@ def make_recipe(
     settings: Mapping[str, Any],
     base: BaseInfo,
     tokenizer: PreTrainedTokenizerBase,
+    *,
+    suggested: Mapping[str, str] | None = None,
 ) -> Recipe:
-    """The recipe of a client's run: workspace settings under the caller's.
+    """The recipe of a client's run: suggested settings, under the workspace's, under the caller's.
 
     Raises:
         UnknownName: no such client or method, or it has no pages.
@@ -120,6 +150,7 @@ def make_recipe(
     run, own = make_settings(
         method,
         {
+            **(suggested or {}),
             "seed": place.config.seed,
             **place.config.settings.get(method, {}),
             **place.config.client_settings.get(client, {}).get(method, {}),
@@ -144,6 +175,7 @@ def _train_one(
     client: str,
     tokenizer: PreTrainedTokenizerBase,
     recipe: Recipe,
+    choice: Choice | None,
     listener: Listener,
     should_stop: Callable[[], bool],
 ) -> TrainedVersion:
@@ -163,7 +195,7 @@ def _train_one(
     )
     finished = folder / "finished"
     shutil.rmtree(finished, ignore_errors=True)
-    version = write_outcome(finished, client, tuning, examples).list_in(place.catalogue)
+    version = write_outcome(finished, client, tuning, examples, choice).list_in(place.catalogue)
     shutil.rmtree(finished, ignore_errors=True)
     clear_run(folder)
     return version

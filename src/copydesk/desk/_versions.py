@@ -14,6 +14,7 @@ from copydesk.desk._results import TrainedVersion
 from copydesk.errors import NotEnoughText
 from copydesk.evaluate import mean_loss_interval
 from copydesk.models import EncodedCache, EncodedSet, encode_examples
+from copydesk.records import Choice
 from copydesk.registry import add_version
 from copydesk.store import Artifact, Catalogue, building, open_artifact
 from copydesk.train import Recipe, Tuning
@@ -108,8 +109,18 @@ def encode_client(
     return train, heldout
 
 
-def write_outcome(folder: Path, client: str, tuning: Tuning, examples: EncodedSet) -> Outcome:
-    """Keep what a run leaves, with its figures, in `folder`, which must not exist."""
+def write_outcome(
+    folder: Path, client: str, tuning: Tuning, examples: EncodedSet, choice: Choice | None
+) -> Outcome:
+    """Keep what a run leaves, with its figures, in `folder`, which must not exist.
+
+    Args:
+        folder: where to.
+        client: whose run it was.
+        tuning: the finished run.
+        examples: what it trained on.
+        choice: how its method was chosen; None where the caller named it.
+    """
     recipe, result = tuning.recipe, tuning.result
     interval = mean_loss_interval(result.heldout)
     with building(folder, kind="outcome", inputs=recipe.inputs) as artifact:
@@ -135,6 +146,8 @@ def write_outcome(folder: Path, client: str, tuning: Tuning, examples: EncodedSe
             split_examples=examples.split,
             dropped_examples=examples.dropped,
         )
+        if choice is not None:
+            artifact.facts["choice"] = asdict(choice)
     return Outcome(client=client, folder=folder, recipe=recipe, facts=dict(artifact.facts))
 
 

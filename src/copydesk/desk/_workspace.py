@@ -5,26 +5,15 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from copydesk.content import (
-    TrainingIndex,
-    check,
-    make_brief,
-    read_brief,
-    read_draft,
-)
-from copydesk.corpus import (
-    CurateSettings,
-    curate,
-    read_style_guide,
-    write_material,
-    write_rejections,
-)
+from copydesk.content import FORMATS, TrainingIndex, read_briefs
+from copydesk.corpus import read_style_guide
 from copydesk.desk._bases import pull_base
 from copydesk.desk._comparisons import forget_pooled, newest_comparisons
 from copydesk.desk._config import CONFIG_FILE, STARTER, Config, read_config
-from copydesk.desk._drafts import read_drafts, save_draft
+from copydesk.desk._curating import curate_client
+from copydesk.desk._drafts import read_drafts, save_as, save_draft
 from copydesk.desk._place import (
     DATASETS,
     Place,
@@ -32,19 +21,25 @@ from copydesk.desk._place import (
     client_style_guide,
     client_training_index,
 )
-from copydesk.desk._results import Checked, ClientInfo, Curation, Training, Written
+from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run
+from copydesk.desk._results import Checked, ClientInfo, Curation, Foundation, Training, Written
+from copydesk.desk._voice import client_voice, forget_voices
+from copydesk.desk._wishes import Wishes
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
+from copydesk.evaluate import VoiceModel
 from copydesk.records import (
     Brief,
+    Choice,
     Comparison,
     Draft,
     Listener,
     Material,
+    Plan,
     StyleGuide,
     ignore_progress,
 )
 from copydesk.registry import versions
-from copydesk.store import Artifact, Catalogue, held, json_digest, replace_bytes, storage_errors
+from copydesk.store import Catalogue, held, replace_bytes, storage_errors
 
 if TYPE_CHECKING:
     from copydesk.models import BaseInfo
@@ -76,14 +71,21 @@ def open_workspace(path: PathLike | None = None) -> "Workspace":
         UnknownName: there is none.
         InvalidInput: its copydesk.toml cannot be used.
     """
+    found = find_workspace(path)
+    if found is not None:
+        return Workspace(found)
     start = Path(path).expanduser() if path is not None else Path.cwd()
-    tried = [start] if path is not None else [start, *start.resolve().parents]
-    for folder in tried:
-        if (folder / CONFIG_FILE).is_file():
-            return Workspace(folder)
     raise UnknownName(
         "There is no workspace here", where=str(start), todo="Make one with: copydesk init DIR"
     )
+
+
+def find_workspace(path: PathLike | None = None) -> Path | None:
+    """The folder of the workspace at `path`, or of the nearest one at or above the current folder;
+    None where there is none."""
+    start = Path(path).expanduser() if path is not None else Path.cwd()
+    tried = [start] if path is not None else [start, *start.resolve().parents]
+    return next((folder for folder in tried if (folder / CONFIG_FILE).is_file()), None)
 
 
 class Workspace:
@@ -147,6 +149,7 @@ class Workspace:
             forget_pooled(self._place, name)
             self.catalogue.forget_artifacts(name)
             self.report_path.unlink(missing_ok=True)
+            forget_voices(self._place)
             for folder in (
                 self.client_folder(name),
                 self._place.runs_folder(name),
@@ -178,9 +181,14 @@ class Workspace:
         sources: Sequence[PathLike],
         *,
         columns: Mapping[str, str] | None = None,
+        keep: Iterable[str] = (),
+        contacts: Literal["flag", "scrub"] = "flag",
+        workers: int | None = None,
         listener: Listener = ignore_progress,
     ) -> Curation:
         """Read, clean, deduplicate and split a client's pages and chats into a new dataset.
+
+        The dataset's folder has a card that says what is in it: `card.md` and `card.html`.
 
         Args:
             client: whose pages they are.
@@ -188,6 +196,10 @@ class Workspace:
                 ready-made examples: `messages`, `prompt` and `completion`, Alpaca, ShareGPT, or
                 plain `text`.
             columns: our field -> the column of a CSV that holds it.
+            keep: ids of pages to take whatever the rules say.
+            contacts: count contact data, or replace it; secrets are always replaced.
+            workers: for large corpora: clean JSON lines in parts, in so many processes and in
+                bounded memory. Style guides are not applied then. A run that was killed goes on.
             listener: receives progress.
 
         Raises:
@@ -195,40 +207,15 @@ class Workspace:
             InvalidInput: a source cannot be read at all.
             NotEnoughText: too few pages are left to train on and hold some out.
         """
-        self.catalogue.client(client)
-        settings = CurateSettings(
-            heldout_share=self.config.heldout_share,
-            split=self.config.split,
-            seed=self.config.seed,
-        )
-        paths = [Path(source).expanduser() for source in sources]
-        found = curate(paths, client=client, settings=settings, columns=columns, listener=listener)
-        inputs = {
-            "pages": json_digest(sorted(page.sha256 for page in (*found.train, *found.heldout)))
-        }
-
-        def fill(artifact: Artifact) -> None:
-            write_material(artifact.path / "train.jsonl", found.train)
-            write_material(artifact.path / "heldout.jsonl", found.heldout)
-            write_rejections(artifact.path / "rejected.jsonl", found.rejected)
-            artifact.facts.update(
-                train=len(found.train),
-                heldout=len(found.heldout),
-                split=found.split,
-                forms=found.forms,
-            )
-
-        entry = self.catalogue.make(kind=DATASETS, client=client, inputs=inputs, fill=fill)
-        return Curation(
-            client=client,
-            dataset=f"{client}/{entry.number}",
-            path=entry.path,
-            kept=len(found.train) + len(found.heldout),
-            train=len(found.train),
-            heldout=len(found.heldout),
-            split=found.split,
-            forms=found.forms,
-            rejected=found.rejected,
+        return curate_client(
+            self._place,
+            client,
+            [Path(source).expanduser() for source in sources],
+            columns=columns,
+            keep=frozenset(keep),
+            contacts=contacts,
+            workers=workers,
+            listener=listener,
         )
 
     def documents(self, client: str) -> tuple[tuple[Material, ...], tuple[Material, ...]]:
@@ -262,9 +249,10 @@ class Workspace:
 
         Args:
             clients: names; each has pages. None is every client that has.
-            method: one of `models.METHODS`, or `auto`: `lora` until comparisons say otherwise.
-            settings: over the workspace's, the client's and the method's defaults, e.g.
-                `{"lora_r": 8}`, or what `copydesk.read_recipe` gives, which names the method too.
+            method: one of `models.METHODS`, or `auto`: chosen once for all clients, see `choose`.
+            settings: over the workspace's, the client's, the choice's and the method's defaults,
+                e.g. `{"lora_r": 8}`, or what `copydesk.read_recipe` gives, which names the method
+                too.
             stale: only clients whose newest adapter is bound to another base than the
                 workspace's. Their new versions are listed all at once, when each has lowered the
                 loss on its own held-out pages, or not at all.
@@ -278,18 +266,88 @@ class Workspace:
 
         What goes wrong with one client is in the result's `failed`; the others go on.
         """
-        from copydesk.desk._training import train_clients
+        from copydesk.desk._choosing import train_chosen
 
-        return train_clients(
+        return train_chosen(
             self._place,
             clients,
             method=method,
             settings=settings or {},
             stale=stale,
             memory=memory,
+            comparisons=self.comparisons,
             listener=listener,
             should_stop=should_stop,
         )
+
+    def train_foundation(
+        self,
+        *,
+        sources: Sequence[str] | None = None,
+        name: str | None = None,
+        mix: float = 0.1,
+        general: PathLike | None = None,
+        most_forgetting: float = 0.1,
+        settings: Mapping[str, Any] | None = None,
+        listener: Listener = ignore_progress,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Foundation:
+        """Fully fine-tune the base on pages with a recorded right to train, as a new base.
+
+        It becomes a base of the workspace only when its gates pass. Name it as `base` in
+        `copydesk.toml`, and `train(None, stale=True)` trains the clients' adapters on it.
+
+        Args:
+            sources: clients whose newest datasets are used; None is all.
+            name: of the new base; by default `foundation-N`.
+            mix: share of general chats among the tokens. No chat is used more than four times, so
+                that a small set may give less.
+            general: chats of the caller's own to mix in, as JSON lines; by default half of those
+                that ship with Copydesk, the other half of which measures forgetting.
+            most_forgetting: the most that the loss on general chats may rise, in nats a token.
+            settings: of full fine-tuning, e.g. `{"epochs": 1}`.
+            listener: receives progress.
+            should_stop: asked after every step; true writes a checkpoint and ends.
+
+        Raises:
+            UnknownName: no such client or base.
+            NotEnoughText: too few pages have a recorded right.
+            AlreadyThere: there is a base of that name.
+            InvalidInput: a setting, or the general data, cannot be used.
+        """
+        from copydesk.desk._foundation import train_foundation
+
+        return train_foundation(
+            self._place,
+            sources=sources,
+            name=name,
+            mix=mix,
+            general=Path(general).expanduser() if general is not None else None,
+            most_forgetting=most_forgetting,
+            settings=settings or {},
+            listener=listener,
+            should_stop=should_stop,
+        )
+
+    def choose(self, clients: Sequence[str] | None = None, wishes: Wishes | None = None) -> Choice:
+        """The method that suits some clients, with settings and reasons. No model is run.
+
+        It rests on their pages, how often these were curated anew, the number of clients, memory,
+        and the comparisons kept here, which outweigh publications. `rules.toml` in the workspace
+        adds rules to `study/rules.toml`, or replaces them.
+
+        Args:
+            clients: names; None is every client that has pages.
+            wishes: settings, limits and hardware to regard.
+
+        Raises:
+            UnknownName: no such client, or one has no pages.
+            InvalidInput: no method can be used, or the rules cannot be read; says why.
+            OutOfMemory: no method fits into memory.
+        """
+        from copydesk.desk._choosing import choose_method
+
+        return choose_method(self._place, clients, wishes or Wishes(), self.comparisons())
 
     def compare(
         self,
@@ -343,6 +401,30 @@ class Workspace:
             should_stop=should_stop,
         )
 
+    def plan(
+        self,
+        model: str | None = None,
+        *,
+        method: str = "lora",
+        hardware: str = DEFAULT_HARDWARE,
+        settings: Mapping[str, Any] | None = None,
+        epoch_tokens: int | None = None,
+    ) -> Plan:
+        """Predict a run with the workspace's base and settings, and hardware cards of its own.
+
+        Arguments and errors are those of `copydesk.desk.plan_run`; `model` is by default the
+        workspace's base.
+        """
+        return plan_run(
+            model or self.config.base,
+            method=method,
+            hardware=hardware,
+            settings={**self.config.settings.get(method, {}), **(settings or {})},
+            epoch_tokens=epoch_tokens,
+            root=self.root,
+            hourly_usd=self.config.hourly_usd,
+        )
+
     def comparisons(self) -> tuple[Comparison, ...]:
         """The newest comparison of each client, and of each group of clients that was pooled."""
         return newest_comparisons(self._place)
@@ -357,34 +439,49 @@ class Workspace:
         temperature: float = 0.7,
         top_p: float = 0.9,
         seed: int = 0,
+        candidates: int = 1,
+        variants: int = 1,
+        to: str = "md",
         on_text: Callable[[str], None] | None = None,
     ) -> tuple[Written, ...]:
         """Write a checked draft for each brief, by `client` or `client@n`; drafts are kept.
 
         Args:
             client: the newest version speaks, or the one named.
-            briefs: briefs, or YAML files of briefs.
+            briefs: briefs, or files of them: YAML, CSV, XLSX.
             temperature: 0 is greedy.
             top_p: share of the probability that tokens are drawn from.
             seed: the same brief, version, settings and seed give the same draft.
+            candidates: how many to write for each draft that is kept.
+            variants: how many to keep for each brief.
+            to: the form beside the Markdown: `md`, `html`, `docx`, `json` or `wxr`.
             on_text: receives the text as it is made.
-        """
-        from copydesk.desk._writing import write_drafts
 
-        read = [brief if isinstance(brief, Brief) else read_brief(Path(brief)) for brief in briefs]
-        drafts = write_drafts(
-            self._place,
-            client,
-            read,
+        Raises:
+            InvalidInput: a brief, setting or form cannot be used; nothing is written.
+        """
+        from copydesk.desk._writing import WriteSettings, write_drafts
+
+        if to not in FORMATS:
+            forms = ", ".join(FORMATS)
+            raise InvalidInput(f"Drafts cannot be written as {to!r}", todo=f"Forms are: {forms}.")
+        read = [
+            item
+            for brief in briefs
+            for item in ([brief] if isinstance(brief, Brief) else read_briefs(Path(brief)))
+        ]
+        settings = WriteSettings(
             temperature=temperature,
             top_p=top_p,
             seed=seed,
-            on_text=on_text,
+            candidates=candidates,
+            variants=variants,
         )
-        return tuple(
-            Written(draft=draft, path=save_draft(self._drafts_folder(draft.client), draft))
-            for draft in drafts
-        )
+        written: list[Written] = []
+        for draft in write_drafts(self._place, client, read, settings=settings, on_text=on_text):
+            path = save_draft(self._drafts_folder(draft.client), draft)
+            written.append(Written(draft=draft, path=save_as(path, draft, to)))
+        return tuple(written)
 
     def drafts(self) -> tuple[Draft, ...]:
         """All drafts that were written here, by client, oldest first."""
@@ -395,36 +492,40 @@ class Workspace:
         )
 
     def check(
-        self, client: str, paths: Sequence[PathLike], *, brief: Brief | None = None
+        self,
+        client: str,
+        paths: Sequence[PathLike],
+        *,
+        brief: Brief | None = None,
+        waivers: Mapping[str, str] | None = None,
     ) -> tuple[Checked, ...]:
-        """Check draft files against the client's style guide and training pages.
+        """Check draft files against all that is known of the client, and against one another.
 
-        A file's front matter may name `title`, `keyword` and `format`; they make a brief where none
-        is given.
+        Args:
+            client: whose guide, `rules.toml`, Vale styles and pages they are checked against.
+            paths: Markdown files.
+            brief: what was to be written. Without it a draft that was written here has its own, and
+                of another file the front matter's `title`, `keyword` and `format` make one.
+            waivers: rule -> why its findings may stand; they stay listed, as waived.
         """
-        guide = self.style_guide(client)
-        index = self.training_index(client)
-        checked: list[Checked] = []
-        for path in map(Path, paths):
-            file = read_draft(path)
-            against = brief or make_brief(
-                title=file.title or path.stem,
-                keyword=file.keyword,
-                format=file.format or "blog",
-            )
-            checked.append(
-                Checked(
-                    path=path,
-                    findings=check(
-                        file.text, title=file.title, brief=against, guide=guide, index=index
-                    ),
-                )
-            )
-        return tuple(checked)
+        from copydesk.desk._checking import check_files
+
+        return check_files(
+            self._place, client, [Path(path) for path in paths], brief=brief, waivers=waivers or {}
+        )
 
     def training_index(self, client: str) -> TrainingIndex | None:
         """The client's training pages, indexed for verbatim runs; None before any were curated."""
         return client_training_index(self._place, client)
+
+    def voice(self, client: str) -> VoiceModel:
+        """How the client sounds, learned from its newest dataset; kept until a dataset changes.
+
+        Raises:
+            UnknownName: no such client, or none of its pages were curated yet.
+            NotEnoughText: too few pages to learn a voice from.
+        """
+        return client_voice(self._place, client)
 
     def export(self, ref: str, *, to: str, folder: PathLike) -> Path:
         """Copy a version out: `peft`, its adapter's folder; `merged`, a base of its own.

@@ -1,13 +1,35 @@
 """`write`: drafts by a client's version, each checked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
-from copydesk.content import sampling_for, write_draft
+from copydesk.content import language_name, language_of, sampling_for, write_draft
+from copydesk.desk._checking import client_standards
 from copydesk.desk._models import load_version
-from copydesk.desk._place import Place, client_style_guide, client_training_index
-from copydesk.records import Brief, Draft
+from copydesk.desk._place import DATASETS, Place, client_material
+from copydesk.desk._voice import usual_voice, voice_of, with_voice
+from copydesk.errors import InvalidInput
+from copydesk.records import Brief, Document, Draft, StyleGuide
 from copydesk.registry import find_version
 from copydesk.serve import Writer
+
+_KNOWN_FORMATS = ("blog", "product", "social", "doc")
+_PAGES_READ = 50
+"""Pages whose language and format are looked at: a client's pages are much alike."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteSettings:
+    """How drafts are sampled and chosen."""
+
+    temperature: float = 0.7
+    top_p: float = 0.9
+    seed: int = 0
+    candidates: int = 1
+    """Drafts written for each that is kept: the one with the least against it."""
+    variants: int = 1
+    """Drafts kept for each brief."""
 
 
 def write_drafts(
@@ -15,28 +37,65 @@ def write_drafts(
     ref: str,
     briefs: Sequence[Brief],
     *,
-    temperature: float,
-    top_p: float,
-    seed: int,
+    settings: WriteSettings,
     on_text: Callable[[str], None] | None,
-) -> tuple[Draft, ...]:
-    """Load the version once, then write and check every brief."""
+) -> Iterator[Draft]:
+    """Load the version once, then write and check every brief, one after another.
+
+    Raises:
+        InvalidInput: a brief is of a format that the client does not know, or in another language
+            than its pages; before anything is loaded.
+    """
     version = find_version(place.catalogue, ref)
-    guide = client_style_guide(place, version.client)
-    index = client_training_index(place, version.client)
-    writer = Writer(load_version(place, version), name=version.name)
-    drafts: list[Draft] = []
+    standards = client_standards(place, version.client).standards
+    voice = usual_voice(place, version.client)
     for brief in briefs:
-        draft = write_draft(
-            brief,
-            writer,
-            client=version.client,
-            guide=guide,
-            sampling=sampling_for(
-                brief, guide=guide, temperature=temperature, top_p=top_p, seed=seed
-            ),
-            on_text=on_text,
-            index=index,
+        _refuse_strangers(place, version.client, brief, standards.guide)
+    writer = Writer(load_version(place, version), name=version.name)
+    for brief in briefs:
+        for variant in range(settings.variants):
+            sampling = sampling_for(
+                brief,
+                guide=standards.guide,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                seed=settings.seed + variant * settings.candidates,
+            )
+            draft = write_draft(
+                brief,
+                writer,
+                client=version.client,
+                sampling=sampling,
+                on_text=on_text,
+                standards=standards,
+                candidates=settings.candidates,
+                voice=voice_of(voice) if settings.candidates > 1 else None,
+            )
+            yield with_voice(replace(draft, variant=variant + 1), voice)
+
+
+def _refuse_strangers(place: Place, client: str, brief: Brief, guide: StyleGuide) -> None:
+    """Refuse a format nobody knows and a brief in another language than the client's pages."""
+    pages = (
+        list(islice(client_material(place, client)[0], _PAGES_READ))
+        if place.catalogue.latest(DATASETS, client) is not None
+        else []
+    )
+    formats = {page.format for page in pages if isinstance(page, Document)}
+    known = sorted({*_KNOWN_FORMATS, *guide.length, *formats})
+    if brief.format not in known:
+        raise InvalidInput(
+            f"{client} has no format {brief.format!r}",
+            where=brief.title or None,
+            todo=f"Formats are {', '.join(known)}; a [length] in its style guide adds one.",
         )
-        drafts.append(draft)
-    return tuple(drafts)
+    said = [brief.title, *brief.points, *(fact.text for fact in brief.facts), *brief.experience]
+    asked = language_of(" ".join(said))
+    spoken = language_of(" ".join(page.own_words for page in pages))
+    if asked and spoken and asked != spoken:
+        raise InvalidInput(
+            f"The brief is in {language_name(asked)}, and {client}'s pages are in"
+            f" {language_name(spoken)}",
+            where=brief.title or None,
+            todo="Translate it: the model writes in the language of its pages.",
+        )

@@ -12,12 +12,15 @@ Shape letters: B bootstrap draws, S seeds, D documents.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from copydesk.evaluate._intervals import DRAWS, Interval, percentile_interval
-from copydesk.models import ExampleLoss
+
+if TYPE_CHECKING:
+    from copydesk.models import ExampleLoss
 
 _Floats = npt.NDArray[np.float64]
 
@@ -32,7 +35,7 @@ class RunLosses:
     """[D] tokens that they were summed over."""
 
 
-def run_losses(runs: Sequence[Sequence[ExampleLoss]]) -> RunLosses:
+def run_losses(runs: "Sequence[Sequence[ExampleLoss]]") -> RunLosses:
     """The scores of a client's documents after each of at least one run."""
     tokens = {tuple(loss.tokens for loss in run) for run in runs}
     assert len(tokens) == 1, "runs must be scored on the same documents"

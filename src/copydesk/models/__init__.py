@@ -19,7 +19,8 @@ from copydesk.models._bases import BaseInfo, BaseStore, default_cache
 from copydesk.models._encode import encode_chat, encode_example, encode_examples, load_tokenizer
 from copydesk.models._encoded import Encoded, EncodedSet
 from copydesk.models._encoded_cache import EncodedCache
-from copydesk.models._load import Base, free_memory, load_base, pick_device, pick_dtype
+from copydesk.models._hollow import hollow_base, quantisation_tensors
+from copydesk.models._load import Base, free_memory, load_base
 from copydesk.models._loss import (
     CHUNK,
     ExampleLoss,
@@ -39,6 +40,7 @@ from copydesk.models._method_settings import (
     QloraSettings,
 )
 from copydesk.models._methods import METHODS, Method, find_method
+from copydesk.models._number_format import pick_device, pick_dtype
 from copydesk.models._optimizers import allocate_state, eight_bit_adamw, eight_bit_bytes
 from copydesk.models._overlong import Overlong
 from copydesk.models._pack import Packed, pack, split_by_tokens
@@ -86,6 +88,7 @@ __all__ = [
     "encode_examples",
     "find_method",
     "free_memory",
+    "hollow_base",
     "kept_bytes",
     "load_adapter",
     "load_base",
@@ -96,6 +99,7 @@ __all__ = [
     "pick_device",
     "pick_dtype",
     "prefix_states",
+    "quantisation_tensors",
     "shared_length",
     "split_by_tokens",
     "template_digest",

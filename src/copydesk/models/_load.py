@@ -4,7 +4,6 @@ import ctypes
 import functools
 import gc
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,6 @@ from copydesk.models._quantise import Quantisation, keep_differentiable, quantis
 from copydesk.models._quiet import quiet
 
 _LOG = logging.getLogger(__name__)
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -186,46 +184,6 @@ def _keeps_apart(model: Any) -> bool:
         return False
     difference = (together - alone).norm(dim=-1) / alone.norm(dim=-1)
     return bool((difference < (0.01 if model.dtype == torch.float32 else 0.1)).all())
-
-
-def pick_device() -> torch.device:
-    """The first CUDA device where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """The number format of frozen weights: `float32`, `bfloat16`, or `auto`.
-
-    `auto` is bfloat16 where the device multiplies it faster than float32, else float32. On a CPU
-    that is timed once a process: emulated bfloat16 (AVX2 only) is many times slower, native
-    (AVX-512 BF16, AMX) faster. benchmarks/matrix_rate.py prints both.
-
-    Raises:
-        InvalidInput: another word.
-    """
-    if wanted == "auto":
-        if device.type == "cuda":
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-        return torch.bfloat16 if _bf16_is_faster() else torch.float32
-    if wanted not in _DTYPES:
-        raise InvalidInput(
-            f"dtype is {wanted!r}", todo="Use auto, float32 or bfloat16.", where="settings"
-        )
-    return _DTYPES[wanted]
-
-
-@functools.cache
-def _bf16_is_faster() -> bool:
-    def best_seconds(dtype: torch.dtype) -> float:
-        x, w = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
-        seconds: list[float] = []
-        for _ in range(8):
-            start = time.perf_counter()
-            torch.nn.functional.linear(x, w)
-            seconds.append(time.perf_counter() - start)
-        return min(seconds)
-
-    return best_seconds(torch.bfloat16) * 1.2 < best_seconds(torch.float32)
 
 
 def free_memory() -> None:

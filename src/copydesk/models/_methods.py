@@ -23,7 +23,7 @@ import torch
 
 from copydesk.errors import UnknownName
 from copydesk.models._bottleneck import prepare_bottleneck, save_bottleneck
-from copydesk.models._load import Base, pick_dtype
+from copydesk.models._load import Base
 from copydesk.models._low_rank import prepare_low_rank, save_low_rank
 from copydesk.models._method_settings import (
     BottleneckSettings,
@@ -35,6 +35,7 @@ from copydesk.models._method_settings import (
     PromptSettings,
     QloraSettings,
 )
+from copydesk.models._number_format import pick_dtype
 from copydesk.models._quantise import Quantisation
 from copydesk.models._quiet import quiet
 from copydesk.models._tuned import Tuned

@@ -2,9 +2,25 @@
 
 Reads: comparisons and drafts (records). Writes nothing itself: the page comes back as text, with
 its style and drawings inside and nothing to load. Does not know: workspaces, models, how a figure
-was measured or a finding was made.
+was measured or a finding was made, by which rule a figure is called low or high.
+
+`headline` and `measures` give a comparison's first sentence and its main table to other forms of
+it than the page.
 """
 
+from copydesk.app.report._headline import headline
+from copydesk.app.report._measures import measures
+from copydesk.app.report._qualities import Judged, Qualities
 from copydesk.app.report._render import render_report
+from copydesk.app.report._table import Cell, Line, Table
 
-__all__ = ["render_report"]
+__all__ = [
+    "Cell",
+    "Judged",
+    "Line",
+    "Qualities",
+    "Table",
+    "headline",
+    "measures",
+    "render_report",
+]

@@ -1,11 +1,24 @@
 """Scales and ticks."""
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from copydesk.app.report import _units
 
+Unit = Literal["time", "money", "data"]
+"""What an axis measures: seconds, dollars or bytes."""
+_SAID: Final[dict[Unit, Callable[[float], str]]] = {
+    "time": _units.duration,
+    "money": _units.money,
+    "data": _units.data,
+}
+_LOG_TIMES = (
+    0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1800, 2700, 3600,
+    7200, 10800, 18000, 36000, 86400, 172800, 432000, 864000, 1728000, 4320000, 8640000,
+)  # fmt: skip
 _TIME_STEPS = (
     0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800,
     3600, 7200, 14400, 21600, 43200, 86400,
@@ -27,6 +40,67 @@ class Scale:
         """The value's pixel, rounded to what a screen can show."""
         share = (value - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogScale:
+    """A map from values above zero to pixels on which equal ratios are equally long."""
+
+    low: float
+    high: float
+    start: float
+    """Pixel of `low`."""
+    end: float
+    """Pixel of `high`."""
+
+    def __call__(self, value: float) -> float:
+        """The value's pixel, rounded to what a screen can show."""
+        share = math.log(value / self.low) / math.log(self.high / self.low)
+        return round(self.start + share * (self.end - self.start), 1)
+
+
+def padded_ratio(values: Iterable[float], *, room: float, least: float) -> tuple[float, float]:
+    """The range of values above zero, widened by the factor `room` on both sides.
+
+    Its ends are a factor of `least` apart or more, so that a few per cent do not look like much.
+    """
+    known = [value for value in values if math.isfinite(value) and value > 0] or [1.0]
+    low, high = min(known) / room, max(known) * room
+    short = max(1.0, math.sqrt(least / (high / low)))
+    return low / short, high * short
+
+
+def log_ticks(scale: LogScale, unit: Unit, apart: float) -> list[tuple[float, str]]:
+    """Round values on the scale, with labels, at least `apart` pixels from one another.
+
+    Args:
+        scale: the axis.
+        unit: what is measured: it decides what is round, and how it is said.
+        apart: pixels that a label needs.
+    """
+    low, high = scale.low, scale.high
+    sets = (
+        [_LOG_TIMES[at::every] for every in range(1, len(_LOG_TIMES) + 1) for at in range(every)]
+        if unit == "time"
+        else _decades(low, high)
+    )
+    fitting: list[tuple[float, ...]] = [()]
+    for round_values in sets:
+        inside = tuple(value for value in round_values if low <= value <= high)
+        places = [scale(value) for value in inside]
+        if all(abs(b - a) >= apart for a, b in itertools.pairwise(places)):
+            fitting.append(inside)
+    return [(value, _SAID[unit](value)) for value in max(fitting, key=len)]
+
+
+def _decades(low: float, high: float) -> list[list[float]]:
+    """Round values of all powers of ten between, in several densities."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    made = [
+        [float(f"{factor}e{power}") for power in powers for factor in factors]
+        for factors in ((1, 2, 5), (1, 3), (1, 2, 3, 5), (1, 1.5, 2, 3, 4, 5, 6, 8))
+    ]
+    return [[float(f"1e{power}") for power in powers[::every]] for every in (4, 2, 1)] + made
 
 
 def padded(values: Iterable[float], share: float) -> tuple[float, float]:

@@ -8,13 +8,16 @@ from markupsafe import Markup
 
 from copydesk.app.report import _svg, _units
 from copydesk.app.report._axes import Scale, padded, ticks, time_ticks
-from copydesk.app.report._methods import method_class, method_name
+from copydesk.app.report._methods import is_tuned, method_class, method_name, short_name
+from copydesk.app.report._symbols import badge, symbol
+from copydesk.app.report._table import Cell, Line, Table
 from copydesk.records import Comparison, LossPoint, MethodRow
 
 Point = tuple[float, float]
 _MOST_TRAIN_POINTS = 120
+_MANY = 4
+"""More curves than this, and the light ones are drawn lighter still."""
 _LINE_HEIGHT = 17.0
-_UNTUNED = ("base", "prompted")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +71,26 @@ def loss_curves(comparison: Comparison, *, key: str, wide: bool) -> Markup:
         title=f"Loss while training on {comparison.client}",
         description=_description(curves, references),
         size=(frame.width, frame.height),
-        kind="chart wide" if wide else "chart narrow",
+        kind=f"chart {'wide' if wide else 'narrow'}{' many' if len(curves) > _MANY else ''}",
+    )
+
+
+def curve_table(comparison: Comparison) -> Table:
+    """Held-out loss by training time, method by method."""
+    lines = [
+        Line(
+            name=method_name(curve.method),
+            badge=badge(curve.method),
+            cells=(Cell(value=_units.duration(at)), Cell(value=_units.number(loss, 3))),
+        )
+        for curve in _curves(comparison.rows)
+        for at, loss in curve.heldout
+    ]
+    return Table(
+        caption="Held-out loss over time",
+        head="Method",
+        columns=("Training time", "Held-out loss"),
+        lines=tuple(lines),
     )
 
 
@@ -80,7 +102,7 @@ def _curves(rows: Sequence[MethodRow]) -> list[_Curve]:
             heldout=_known([(p.seconds, p.heldout_loss) for p in _timed(row.curve)]),
         )
         for row in rows
-        if row.method not in _UNTUNED
+        if is_tuned(row)
     ]
     return [curve for curve in made if curve.train or curve.heldout]
 
@@ -89,7 +111,7 @@ def _references(rows: Sequence[MethodRow]) -> list[MethodRow]:
     return [
         row
         for row in rows
-        if row.method in _UNTUNED and row.heldout_loss is not None
+        if not is_tuned(row) and row.heldout_loss is not None
         if math.isfinite(row.heldout_loss)
     ]
 
@@ -154,15 +176,14 @@ def _reference(frame: _Frame, row: MethodRow) -> Markup:
 def _heldout(frame: _Frame, curve: _Curve) -> list[Markup]:
     kind = method_class(curve.method)
     points = _pixels(frame, curve.heldout)
-    dots = [_svg.tag("circle", cx=x, cy=y, r=3.2, class_=f"dot {kind}") for x, y in points]
-    return [_svg.path(points, f"heldout {kind}"), *dots] if points else []
+    marks = [symbol(curve.method, x, y, 4.0) for x, y in points]
+    return [_svg.path(points, f"heldout {kind}"), *marks] if points else []
 
 
 def _names(
     frame: _Frame, curves: Sequence[_Curve], references: Sequence[MethodRow]
 ) -> list[Markup]:
     """The names right of the plot, each at its line's end or as near as there is room."""
-    short = {"prompted": "Base + prompt"}
     ends = [(c.method, (c.heldout or c.train)[-1]) for c in curves]
     ends += [(row.method, (frame.x.high, row.heldout_loss or 0.0)) for row in references]
     wanted = sorted((frame.y(loss), method, frame.x(at)) for method, (at, loss) in ends)
@@ -172,8 +193,8 @@ def _names(
     for (level, method, at), place in zip(wanted, places, strict=True):
         kind = method_class(method)
         drawn.append(_svg.path([(at + 5, level), (left - 4, place)], f"leader {kind}"))
-        name = short.get(method, method_name(method))
-        drawn.append(_svg.text(left, place + 4, name, f"name {kind}"))
+        drawn.append(symbol(method, left + 5, place, 4.4))
+        drawn.append(_svg.text(left + 15, place + 4.5, short_name(method), "plain"))
     return drawn
 
 

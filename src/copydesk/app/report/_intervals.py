@@ -7,13 +7,17 @@ from markupsafe import Markup
 
 from copydesk.app.report import _svg, _units
 from copydesk.app.report._axes import Scale, padded, ticks
-from copydesk.app.report._methods import method_class, method_name
+from copydesk.app.report._methods import method_class, method_name, short_name
+from copydesk.app.report._symbols import symbol
+from copydesk.app.report._table import Table, method_line
 from copydesk.records import Comparison, MethodRow
 
 _WIDTH = 400.0
 _ROW = 50.0
 _TOP = 8.0
 _FOOT = 46.0
+_LONGEST_NAME = 42
+"""Letters that leave room for the figure beside them."""
 
 
 def has_losses(comparison: Comparison) -> bool:
@@ -50,6 +54,21 @@ def heldout_intervals(comparison: Comparison, *, key: str) -> Markup:
     )
 
 
+def intervals_table(comparison: Comparison) -> Table:
+    """The drawing's figures."""
+    return Table(
+        caption="Held-out loss at the end",
+        head="Method",
+        columns=("Held-out loss", "95% interval"),
+        lines=tuple(
+            method_line(
+                row.method, [_units.number(_loss(row), 3), _units.interval(_bounds(row), 3)]
+            )
+            for row in _measured(comparison.rows)
+        ),
+    )
+
+
 def _measured(rows: Sequence[MethodRow]) -> list[MethodRow]:
     return [row for row in rows if row.heldout_loss is not None and math.isfinite(_loss(row))]
 
@@ -57,6 +76,11 @@ def _measured(rows: Sequence[MethodRow]) -> list[MethodRow]:
 def _loss(row: MethodRow) -> float:
     assert row.heldout_loss is not None
     return row.heldout_loss
+
+
+def _name(method: str) -> str:
+    name = method_name(method)
+    return name if len(name) <= _LONGEST_NAME else short_name(method)
 
 
 def _bounds(row: MethodRow) -> tuple[float, float] | None:
@@ -78,7 +102,7 @@ def _line(scale: Scale, row: MethodRow, top: float) -> list[Markup]:
     kind = method_class(row.method)
     level = top + 31
     drawn = [
-        _svg.text(0, top + 15, method_name(row.method), "name plain"),
+        _svg.text(0, top + 15, _name(row.method), "plain"),
         _svg.text(_WIDTH, top + 15, _units.number(_loss(row), 3), "value", "end"),
     ]
     bounds = _bounds(row)
@@ -86,7 +110,7 @@ def _line(scale: Scale, row: MethodRow, top: float) -> list[Markup]:
         low, high = (scale(bound) for bound in bounds)
         drawn.append(_svg.line(low, level, high, level, f"whisker {kind}"))
         drawn += [_svg.line(x, level - 4, x, level + 4, f"whisker {kind}") for x in (low, high)]
-    drawn.append(_svg.tag("circle", cx=scale(_loss(row)), cy=level, r=5, class_=f"dot {kind}"))
+    drawn.append(symbol(row.method, scale(_loss(row)), level, 5.5))
     return drawn
 
 

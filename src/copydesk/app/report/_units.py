@@ -38,6 +38,12 @@ def number(value: float | None, digits: int) -> str:
     return f"{value:,.{digits}f}".replace("-", _MINUS)
 
 
+def whole(value: float | None) -> str:
+    """A number without a fraction, or with two figures where it is small: `282`, `3.4`."""
+    small = value is not None and 0 < abs(value) < 9.95
+    return number(value, 1 if small else 0)
+
+
 def change(value: float | None, digits: int = 3) -> str:
     """A difference with its sign: `+0.012`, `0.000`, a true minus."""
     text = number(value, digits)
@@ -61,9 +67,25 @@ def percent(value: float | None) -> str:
 
 
 def money(value: float | None) -> str:
-    """`$0.04`, `$12`."""
-    text = number(value, 2 if value is None or value < 10 else 0)
-    return text if text == NONE else f"${text}"
+    """`$0.0042`, `$0.41`, `$12`: two figures below ten cents, cents below ten dollars."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if 0 < value < 0.1:
+        digits = 1 - math.floor(math.log10(value))
+        return f"${value:.{digits}f}"
+    return f"${number(value, 2 if value < 10 else 0)}"
+
+
+def points(share: float | None) -> str:
+    """A difference of shares in points of a hundred: `+4 points`, a true minus."""
+    if share is None or not math.isfinite(share):
+        return NONE
+    return f"{change(100 * share, 0)} point{'' if abs(round(100 * share)) == 1 else 's'}"
+
+
+def deviation(predicted: float, measured: float) -> str:
+    """What was measured against what was predicted: `+7%`, a true minus."""
+    return f"{change(100 * (measured / predicted - 1), 0)}%"
 
 
 def rate(value: float | None) -> str:

@@ -1,0 +1,166 @@
+"""Contact data and secrets in a text: found, and taken out.
+
+Secrets are what opens a door: keys, tokens, card numbers. Their formats are those that the issuers
+publish, and numbers count only when their check digits are right. Contact data is e-mail addresses,
+telephone numbers and bank accounts.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal["secret", "contact"]
+
+
+def _luhn(text: str) -> bool:
+    """Whether the digits end with their check digit (ISO/IEC 7812-1)."""
+    digits = [int(c) for c in text if c.isdigit()]
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
+    return 13 <= len(digits) <= 19 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def _iban(text: str) -> bool:
+    """Whether its check digits are right (ISO 13616)."""
+    bare = text.replace(" ", "")
+    return int("".join(str(int(c, 36)) for c in bare[4:] + bare[:4])) % 97 == 1
+
+
+def _telephone(text: str) -> bool:
+    """Eight to fifteen digits (ITU-T E.164), and written as one: with a plus or with gaps."""
+    digits = sum(c.isdigit() for c in text)
+    groups = re.findall(r"\d+", text)
+    is_date = re.fullmatch(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}(?:[ .-]\d+)*|\d{4} ?- ?\d{4}", text)
+    is_book = digits == 13 and text.startswith(("978", "979"))  # ISBN-13
+    if not 8 <= digits <= 15 or is_date or is_book:
+        return False
+    return text.startswith(("+", "00")) or (len(groups) >= 3 and digits >= 10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pattern:
+    name: str
+    kind: Kind
+    sign: str
+    """What every match holds: a text without it is not searched."""
+    pattern: re.Pattern[str]
+    holds: Callable[[str], bool] = bool
+
+
+def _token(name: str, sign: str, pattern: str) -> _Pattern:
+    return _Pattern(name=name, kind="secret", sign=sign, pattern=re.compile(pattern))
+
+
+_PATTERNS: Final = (
+    _token(
+        "private key",
+        "PRIVATE KEY",
+        r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[\s\S]{0,10000}?-----END [A-Z ]{0,20}KEY-----",
+    ),
+    _token("AWS key", "AKIA", r"\bAKIA[0-9A-Z]{16}\b"),
+    _token("GitHub token", "gh", r"\bgh[pousr]_[A-Za-z0-9]{36,255}\b"),
+    _token("GitHub token", "github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{40,255}\b"),
+    _token("Slack token", "xox", r"\bxox[abprs]-[A-Za-z0-9-]{10,250}"),
+    _token("Google key", "AIza", r"\bAIza[0-9A-Za-z_-]{35}"),
+    _token("Stripe key", "k_live_", r"\b[rs]k_live_[0-9A-Za-z]{16,250}"),
+    _token("API key", "sk-", r"\bsk-[A-Za-z0-9_-]{32,250}"),
+    _token("JSON web token", "eyJ", r"\beyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,2000}"),
+    _Pattern(
+        name="account",
+        kind="contact",
+        sign="",
+        pattern=re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
+        holds=_iban,
+    ),
+    _Pattern(
+        name="card number",
+        kind="secret",
+        sign="",
+        pattern=re.compile(r"(?<![\w.,/-])\d{4}[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}(?![\w,/-]|\.\d)"),
+        holds=_luhn,
+    ),
+    _Pattern(
+        name="e-mail",
+        kind="contact",
+        sign="@",
+        pattern=re.compile(
+            r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+"
+        ),
+    ),
+    _Pattern(
+        name="telephone",
+        kind="contact",
+        sign="",
+        pattern=re.compile(
+            r"(?<![\w.,/$\u20ac\u00a3=-])(?:\+|\()?\d[\d ().-]{6,20}\d(?![\w/]|[.,]\d)"
+        ),
+        holds=_telephone,
+    ),
+)
+_SIGNS: Final = ("@", *dict.fromkeys(one.sign for one in _PATTERNS[1:] if one.sign))
+_DIGITS: Final = b"0123456789"
+_FEWEST_DIGITS: Final = 8
+_AS_LETTERS: Final = str.maketrans("0123456789", "abcdefghij")
+_AS_DIGITS: Final = str.maketrans("abcdefghij", "0123456789")
+_MARKED: Final = re.compile("\0([a-j]+)\0")
+"""Where something was taken out. Pages hold no NUL: such records are refused when they are read."""
+
+
+def scrub(text: str, kinds: frozenset[Kind]) -> tuple[str, dict[Kind, int]]:
+    """The text with `[e-mail]`, `[telephone]`, `[AWS key]` and so on in place of what was found.
+
+    Args:
+        text: any text.
+        kinds: what is replaced. The others are only counted.
+
+    Returns:
+        The text, and how many of each kind were found.
+    """
+    found = _Found(kinds=kinds)
+    key = _PATTERNS[0]  # the one thing that runs over several lines
+    if key.sign in text:
+        text = found.marked(key, text)
+    raw = text.encode()
+    signs = [sign for sign in _SIGNS if sign in text]
+    if signs or _has_digits(raw):
+        lines = text.split("\n")
+        for number, (line, raw_line) in enumerate(zip(lines, raw.split(b"\n"), strict=True)):
+            numbered = _has_digits(raw_line)
+            if numbered or any(sign in line for sign in signs):
+                for one in _PATTERNS[1:]:
+                    if one.sign in line if one.sign else numbered:
+                        line = found.marked(one, line)
+                lines[number] = line
+        text = "\n".join(lines)
+    return found.written(text), found.counts
+
+
+def _has_digits(raw: bytes) -> bool:
+    """Whether there are as many digits as the shortest number that is looked for has."""
+    return len(raw) - len(raw.translate(None, _DIGITS)) >= _FEWEST_DIGITS
+
+
+class _Found:
+    """What was found, taken out of the text meanwhile: an account holds what looks like a card."""
+
+    def __init__(self, *, kinds: frozenset[Kind]) -> None:
+        self.counts: dict[Kind, int] = {"secret": 0, "contact": 0}
+        self._kinds = kinds
+        self._instead: list[str] = []
+
+    def marked(self, one: _Pattern, text: str) -> str:
+        def put(match: re.Match[str]) -> str:
+            if not one.holds(match[0]):
+                return match[0]
+            self.counts[one.kind] += 1
+            self._instead.append(f"[{one.name}]" if one.kind in self._kinds else match[0])
+            # Written in letters: a number's digits would be taken for a part of the next one.
+            number = str(len(self._instead) - 1).translate(_AS_LETTERS)
+            return f"\0{number}\0"
+
+        return one.pattern.sub(put, text)
+
+    def written(self, text: str) -> str:
+        if not self._instead:
+            return text
+        return _MARKED.sub(lambda match: self._instead[int(match[1].translate(_AS_DIGITS))], text)

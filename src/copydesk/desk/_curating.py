@@ -1,0 +1,166 @@
+"""`curate`: a client's sources become a dataset with its card."""
+
+import itertools
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from copydesk.content import check, make_brief
+from copydesk.corpus import (
+    CurateSettings,
+    clean_corpus,
+    curate,
+    dataset_card,
+    each_material,
+    each_rejection,
+    in_processes,
+    write_material,
+    write_rejections,
+)
+from copydesk.desk._place import DATASETS, Place, client_style_guide
+from copydesk.desk._results import Curation
+from copydesk.records import Document, Form, FunnelStep, Listener, StyleGuide
+from copydesk.store import Artifact, file_sha256, held, json_digest
+
+_SHOWN = 1000
+
+
+def curate_client(
+    place: Place,
+    client: str,
+    sources: Sequence[Path],
+    *,
+    columns: Mapping[str, str] | None,
+    keep: frozenset[str],
+    contacts: str,
+    workers: int | None,
+    listener: Listener,
+) -> Curation:
+    """See `Workspace.curate`."""
+    place.catalogue.client(client)
+    settings = CurateSettings(
+        heldout_share=place.config.heldout_share,
+        split=place.config.split,
+        seed=place.config.seed,
+        keep=keep,
+        contacts="scrub" if contacts == "scrub" else "flag",
+    )
+    if workers is not None:
+        return _curate_large(place, client, sources, settings, workers, listener)
+    guide = client_style_guide(place, client)
+    found = curate(
+        sources,
+        client=client,
+        settings=settings,
+        columns=columns,
+        violations=lambda page: _violations(page, guide),
+        listener=listener,
+    )
+    inputs = {"pages": json_digest(sorted(page.sha256 for page in (*found.train, *found.heldout)))}
+
+    def fill(artifact: Artifact) -> None:
+        write_material(artifact.path / "train.jsonl", found.train)
+        write_material(artifact.path / "heldout.jsonl", found.heldout)
+        write_rejections(artifact.path / "rejected.jsonl", found.rejected)
+        _write_card(artifact.path, client, found.funnel, found.split)
+        artifact.facts.update(
+            train=len(found.train),
+            heldout=len(found.heldout),
+            split=found.split,
+            forms=found.forms,
+        )
+
+    entry = place.catalogue.make(kind=DATASETS, client=client, inputs=inputs, fill=fill)
+    return Curation(
+        client=client,
+        dataset=f"{client}/{entry.number}",
+        path=entry.path,
+        kept=len(found.train) + len(found.heldout),
+        train=len(found.train),
+        heldout=len(found.heldout),
+        split=found.split,
+        forms=found.forms,
+        rejected=found.rejected,
+        funnel=found.funnel,
+    )
+
+
+def _violations(page: Document, guide: StyleGuide) -> int:
+    """How often the page does what the guide forbids, its title included.
+
+    The guide's lengths are a draft's business: a longer page can still be one to learn from.
+    """
+    rules = replace(guide, length={})
+    brief = make_brief(title=page.title[:200] or page.id, format=page.format)
+    findings = check(page.text, title=page.title, brief=brief, guide=rules)
+    return sum(finding.family == "style" for finding in findings)
+
+
+def _curate_large(
+    place: Place,
+    client: str,
+    sources: Sequence[Path],
+    settings: CurateSettings,
+    workers: int,
+    listener: Listener,
+) -> Curation:
+    """In parts, by processes; what a killed run has done is found again by what it was asked."""
+    asked = {
+        "files": {
+            str(path.resolve()): [path.stat().st_size, path.stat().st_mtime_ns]
+            for path in sources
+            if path.is_file()
+        },
+        "settings": repr(settings),
+    }
+    work = place.cache_folder(client) / f"corpus-{json_digest(asked)[:16]}"
+    with held(place.locks, f"{client}.corpus", doing="cleans its corpus"):
+        made: list[tuple[int, int, str, tuple[FunnelStep, ...]]] = []
+
+        def fill(artifact: Artifact) -> None:
+            found = clean_corpus(
+                sources,
+                artifact.path,
+                client=client,
+                work=work,
+                settings=settings,
+                mapper=in_processes(workers),
+                listener=listener,
+            )
+            _write_card(artifact.path, client, found.funnel, found.split)
+            artifact.facts.update(train=found.train, heldout=found.heldout, split=found.split)
+            made.append((found.train, found.heldout, found.split, found.funnel))
+
+        inputs = {
+            "pages": json_digest(sorted(file_sha256(path) for path in sources if path.is_file()))
+        }
+        entry = place.catalogue.make(kind=DATASETS, client=client, inputs=inputs, fill=fill)
+        shutil.rmtree(work, ignore_errors=True)
+    train, heldout, split, funnel = made[0]
+    forms: dict[Form, int] = {"page": train + heldout}
+    return Curation(
+        client=client,
+        dataset=f"{client}/{entry.number}",
+        path=entry.path,
+        kept=train + heldout,
+        train=train,
+        heldout=heldout,
+        split=split,
+        forms=forms,
+        rejected=tuple(itertools.islice(each_rejection(entry.path / "rejected.jsonl"), _SHOWN)),
+        funnel=funnel,
+    )
+
+
+def _write_card(folder: Path, client: str, funnel: Sequence[FunnelStep], split: str) -> None:
+    text, page = dataset_card(
+        client,
+        train=each_material(folder / "train.jsonl"),
+        heldout=each_material(folder / "heldout.jsonl"),
+        rejected=each_rejection(folder / "rejected.jsonl"),
+        funnel=funnel,
+        split=split,
+    )
+    (folder / "card.md").write_text(text, encoding="utf-8", newline="\n")
+    (folder / "card.html").write_text(page, encoding="utf-8", newline="\n")
