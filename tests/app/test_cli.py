@@ -260,6 +260,28 @@ def test_compare_gives_the_rows_and_the_report(run: Run, agency: Path, tmp_path:
         row["heldout_loss"] for row in made["rows"]
     ]
     assert made["verdict"] in (tmp_path / "table.md").read_text()
+    judged = {(one["method"], one["aspect"]): one for one in made["qualitative"]}
+    assert judged["lora", "storage"]["word"] in {"low", "medium", "high"}
+    assert (made["clients"], made["budget_seconds"]) == (["fernwick"], None)
+
+
+def test_compare_within_a_budget_on_several_clients(
+    run: Run, agency: Path, sample_folder: Path
+) -> None:
+    run("client", "add", "moonmilk", "--workspace", agency)
+    run("curate", "moonmilk", sample_folder / "moonmilk" / "posts.jsonl", "--workspace", agency)
+    ran = run(
+        *("compare", "fernwick", "moonmilk", "--methods", "lora", "--budget", "5m", "--no-probe"),
+        *("--json", *QUICK, "--workspace", agency),
+    )
+    assert ran.code == 0
+    assert ran.json["client"] == "fernwick + moonmilk" and ran.json["budget_seconds"] == 300
+    (row,) = [row for row in ran.json["rows"] if row["method"] == "lora"]
+    assert len(row["swept"]) >= 3 and row["sweep_seconds"] > 0
+    assert row["instruction_score"] is None
+    run("client", "delete", "moonmilk", "--yes", "--workspace", agency)
+    wrong = run("compare", "fernwick", "--budget", "soon", "--workspace", agency)
+    assert wrong.code == 2 and "1h30m" in wrong.error_line
 
 
 def test_write_and_check(run: Run, agency: Path, tmp_path: Path) -> None:

@@ -67,7 +67,11 @@ WRONG = {
     "ends-done": ["DONE is the garden."],
     "no-commas": ["Fast, loud trains."],
     "at-most-ten": ["Rain is water that falls from the clouds high up in the sky."],
-    "comma-list": ["Mars, Venus", "Sure:\nMars, Venus, Saturn, Earth"],
+    "comma-list": [
+        "Mars, Venus",
+        "Three planets are Mars, Venus, Saturn",
+        "Sure:\nMars, Venus, Saturn, Earth",
+    ],
     "quoted": ["Fresh every morning."],
     "question": ["It will rain."],
     "title-marks": ["The Long Way Home"],
@@ -86,7 +90,7 @@ def test_every_task_knows_a_right_answer_from_wrong_ones() -> None:
 
 def test_the_tasks_are_these() -> None:
     # Scores are compared between releases: a change of the tasks is a decision.
-    assert instruction_digest()[:16] == "dba194654b259d6c"
+    assert instruction_digest()[:16] == "aeb05ecedc7af954"
 
 
 def prepared(base: Path, method: str) -> Tuned:

@@ -19,7 +19,7 @@ import torch
 from copydesk.models import Tuned, encode_chat
 from copydesk.records import Message
 
-MAX_NEW_TOKENS = 48
+MAX_NEW_TOKENS = 40
 """Every task can be done in half of it; what rambles past it is cut and judged as it stands."""
 _BATCH = 24
 
