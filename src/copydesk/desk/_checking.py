@@ -1,5 +1,6 @@
 """`check`: what a client's drafts are checked against, put together from the workspace."""
 
+import functools
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -94,14 +95,13 @@ def check_files(
     """
     standards = client_standards(place, client, waivers=waivers).standards
     pages = (_page(path, brief) for path in paths)
-    voice = usual_voice(place, client)
-    return tuple(
-        Checked(
-            path=Path(page.label),
-            findings=in_order((*findings, *voice_findings(page.text, voice, brief=page.brief))),
-        )
-        for page, findings in check_batch(pages, standards)
-    )
+    # Learned when the first file was read: a file that is missing leaves nothing in the cache.
+    voice = functools.cache(lambda: usual_voice(place, client))
+    checked: list[Checked] = []
+    for page, findings in check_batch(pages, standards):
+        heard = voice_findings(page.text, voice(), brief=page.brief)
+        checked.append(Checked(path=Path(page.label), findings=in_order((*findings, *heard))))
+    return tuple(checked)
 
 
 def _page(path: Path, brief: Brief | None) -> Page:
