@@ -41,6 +41,13 @@ class Document:
     """File and line, or address, that the document was read from."""
     sha256: str
     """SHA-256 of the raw bytes that the document was read from."""
+    url: str | None = None
+    """Address of the page, when it came from the web."""
+    retrieved: str | None = None
+    """When it was fetched or exported: ISO time, UTC."""
+    right: str | None = None
+    """By what right others than its client may be trained on it, as recorded: `owned`,
+    `licence:NAME` or `consent:NOTE`. None: only its client's own models."""
 
     @property
     def form(self) -> Form:

@@ -3,8 +3,10 @@
 A record is taken or rejected with a reason, never silently dropped; near-duplicates are found over
 the whole set before it is split, so none stands on both sides.
 
-Reads: JSONL, JSON, CSV, Markdown files and folders of them; style guides (TOML or prose). Writes:
-JSONL of documents, chats and rejections. Does not know: tokens, models, the store.
+Reads: JSONL, JSON, CSV, XLSX, Markdown, HTML, DOCX, WordPress exports and folders of them; style
+guides (TOML or prose); by `corpus.web` sites, by `corpus.search` search results, which are imported
+by those names, as they need the network's libraries. Writes: JSONL of documents, chats and
+rejections; a site's folder. Does not know: tokens, models, the catalogue.
 """
 
 from copydesk.corpus._briefs import (
@@ -20,6 +22,8 @@ from copydesk.corpus._lines import (
     write_material,
     write_rejections,
 )
+from copydesk.corpus._readers import Gathered, Source
+from copydesk.corpus._rights import read_right
 from copydesk.corpus._settings import CurateSettings
 from copydesk.corpus._sources import read_sources
 from copydesk.corpus._style_guide import read_style_guide
@@ -29,12 +33,15 @@ __all__ = [
     "BRIEF_TEMPLATE_VERSION",
     "CurateSettings",
     "Curated",
+    "Gathered",
+    "Source",
     "brief_text",
     "curate",
     "document_brief",
     "document_example",
     "material_example",
     "read_material",
+    "read_right",
     "read_sources",
     "read_style_guide",
     "shingles",

@@ -16,6 +16,7 @@ from copydesk.errors import Damaged
 from copydesk.records import Chat, Document, Material, Rejection
 
 _CHAT: Final = "chat/1"
+_ALWAYS: Final = frozenset({"date", "keyword"})
 _DOCUMENTS: Final = TypeAdapter(Document)
 _CHATS: Final = TypeAdapter(Chat)
 
@@ -24,8 +25,17 @@ def write_material(path: Path, material: Iterable[Material]) -> None:
     """One page or chat a line, keys sorted: equal ones give equal bytes."""
     _write(
         path,
-        (asdict(item) | ({"record": _CHAT} if isinstance(item, Chat) else {}) for item in material),
+        map(material_fields, material),
     )
+
+
+def material_fields(item: Material) -> dict[str, object]:
+    """A page or chat as JSON values. What is not known of a page's provenance is left out: so
+    pages from before it was recorded give the bytes that they gave then."""
+    fields: dict[str, object] = asdict(item)
+    if isinstance(item, Chat):
+        return {**fields, "record": _CHAT}
+    return {name: value for name, value in fields.items() if value is not None or name in _ALWAYS}
 
 
 def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:

@@ -23,6 +23,7 @@ from copydesk.records import Document, Material, Rejection
 TEXT_FIELDS: Final = ("body_markdown", "text", "body", "content")
 FIELDS: Final = (
     *("id", "title", *TEXT_FIELDS, "format", "date", "keyword", "description", "url_or_path"),
+    *("url", "retrieved", "right"),
 )
 _FORMAT: Final = re.compile(r"[a-z0-9][a-z0-9 _-]{0,39}")
 
@@ -109,6 +110,9 @@ def document_of(
         format=page_format,
         date=day(line_field(record, "date")),
         keyword=line_field(record, "keyword"),
+        url=line_field(record, "url"),
+        retrieved=line_field(record, "retrieved"),
+        right=line_field(record, "right"),
         source=place.source,
         sha256=place.digest,
     )
