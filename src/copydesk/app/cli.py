@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from copydesk.app import _client_commands, _draft_commands, _tuning_commands
+from copydesk.app import _client_commands, _draft_commands, _source_commands, _tuning_commands
 from copydesk.app._options import exit_code
 from copydesk.app._output import emit_json, err, show_error
 from copydesk.errors import CopydeskError, OutOfMemory
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (_client_commands, _tuning_commands, _draft_commands):
+for part in (_client_commands, _source_commands, _tuning_commands, _draft_commands):
     app.add_typer(part.commands)
 
 _STOPPED = 130

@@ -16,6 +16,7 @@ from copydesk.desk._results import (
     Training,
     Written,
 )
+from copydesk.desk._sources import ImportedSearches, web_settings
 from copydesk.desk._workspace import Workspace, init, open_workspace
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Config",
     "Curation",
     "FailedClient",
+    "ImportedSearches",
     "TrainedVersion",
     "Training",
     "Workspace",
@@ -33,4 +35,5 @@ __all__ = [
     "open_workspace",
     "pull_base",
     "read_recipe",
+    "web_settings",
 ]

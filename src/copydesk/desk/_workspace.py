@@ -17,6 +17,7 @@ from copydesk.content import (
 from copydesk.corpus import (
     CurateSettings,
     curate,
+    read_right,
     read_style_guide,
     write_material,
     write_rejections,
@@ -32,6 +33,14 @@ from copydesk.desk._place import (
     client_training_index,
 )
 from copydesk.desk._results import Checked, ClientInfo, Curation, Training, Written
+from copydesk.desk._sources import (
+    ImportedSearches,
+    gather_sources,
+    import_searches,
+    search,
+    search_pages,
+    with_right,
+)
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
 from copydesk.records import (
     Brief,
@@ -46,6 +55,8 @@ from copydesk.registry import versions
 from copydesk.store import Artifact, Catalogue, held, json_digest, replace_bytes, storage_errors
 
 if TYPE_CHECKING:
+    from copydesk.corpus.search import SearchPage
+    from copydesk.corpus.web import WebSettings
     from copydesk.models import BaseInfo
 
 PathLike = str | os.PathLike[str]
@@ -176,21 +187,29 @@ class Workspace:
         sources: Sequence[PathLike],
         *,
         columns: Mapping[str, str] | None = None,
+        right: str | None = None,
+        web: "WebSettings | None" = None,
         listener: Listener = ignore_progress,
     ) -> Curation:
         """Read, clean, deduplicate and split a client's pages and chats into a new dataset.
 
         Args:
             client: whose pages they are.
-            sources: JSONL, JSON, CSV and Markdown files, or folders of them. Records of JSON may be
-                ready-made examples: `messages`, `prompt` and `completion`, Alpaca, ShareGPT, or
+            sources: JSONL, JSON, CSV, XLSX, Markdown, HTML, DOCX and WordPress (WXR) files, folders
+                of them, or addresses of a site, section, page, sitemap or feed. Records of JSON may
+                be ready-made examples: `messages`, `prompt` and `completion`, Alpaca, ShareGPT, or
                 plain `text`.
-            columns: our field -> the column of a CSV that holds it.
+            columns: our field -> the column of a CSV or XLSX that holds it.
+            right: by what right others than the client may be trained on the pages: `owned`,
+                `licence:NAME` or `consent:NOTE`. It is recorded with each page. None: only the
+                client's own models.
+            web: limits of a crawl, `corpus.web.WebSettings`.
             listener: receives progress.
 
         Raises:
             UnknownName: no such client.
-            InvalidInput: a source cannot be read at all.
+            InvalidInput: a source cannot be read at all, or the right is none.
+            Unreachable: a site does not answer.
             NotEnoughText: too few pages are left to train on and hold some out.
         """
         self.catalogue.client(client)
@@ -199,8 +218,13 @@ class Workspace:
             split=self.config.split,
             seed=self.config.seed,
         )
-        paths = [Path(source).expanduser() for source in sources]
-        found = curate(paths, client=client, settings=settings, columns=columns, listener=listener)
+        if right is not None:
+            right = read_right(right)
+        gathered = gather_sources(self._place, client, sources, web=web, listener=listener)
+        found = with_right(
+            curate(gathered, client=client, settings=settings, columns=columns, listener=listener),
+            right,
+        )
         inputs = {
             "pages": json_digest(sorted(page.sha256 for page in (*found.train, *found.heldout)))
         }
@@ -236,6 +260,44 @@ class Workspace:
             UnknownName: no such client, or none of its pages were curated yet.
         """
         return client_material(self._place, client)
+
+    # Search results: for briefs, coverage and originality, never a client's training data.
+
+    def import_searches(self, files: Sequence[PathLike]) -> ImportedSearches:
+        """Keep exports of search results, of whichever provider.
+
+        Raises:
+            InvalidInput: a file holds no search-result page; nothing is kept.
+        """
+        return import_searches(self._place, [Path(file).expanduser() for file in files])
+
+    def search(
+        self,
+        queries: Sequence[str],
+        *,
+        provider: str = "searxng",
+        language: str = "en",
+        country: str = "us",
+        address: str | None = None,
+    ) -> ImportedSearches:
+        """Ask a search provider, whose key is in the environment, and keep what it answers.
+
+        Raises:
+            InvalidInput: the provider is not known, or its key is missing or refused.
+            Unreachable: it does not answer.
+        """
+        return search(
+            self._place,
+            queries,
+            provider=provider,
+            language=language,
+            country=country,
+            address=address,
+        )
+
+    def search_pages(self) -> "tuple[SearchPage, ...]":
+        """All search-result pages that were kept here, oldest import first."""
+        return search_pages(self._place)
 
     # Models: these import torch, which takes seconds; the verbs above do not wait for it.
 
