@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import itertools
 import json
+import socket
 import ssl
 import threading
 import time
@@ -14,6 +15,9 @@ from typing import Any
 
 import pytest
 import trustme
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived
 from local_site import Page, Site, article, bomb, endless, serving, trickle
 
 from copydesk.corpus import Gathered
@@ -519,3 +523,49 @@ def test_it_can_be_called_where_a_loop_is_running(site: Site, tmp_path: Path) ->
 
     assert paths(asyncio.run(inside()), site) == ["/a"]
     assert threading.active_count() < 20
+
+
+def speak_http2(listener: ssl.SSLSocket, asked: list[dict[bytes, bytes]], content: bytes) -> None:
+    """Answer every request of one connection over HTTP/2, by the library of its own protocol."""
+    client, _ = listener.accept()
+    with client:
+        connection = H2Connection(H2Configuration(client_side=False))
+        connection.initiate_connection()
+        client.sendall(connection.data_to_send())
+        while data := client.recv(65536):
+            for event in connection.receive_data(data):
+                if isinstance(event, RequestReceived):
+                    asked.append(dict(event.headers))
+                    page = asked[-1][b":path"] == b"/a"
+                    connection.send_headers(
+                        event.stream_id,
+                        [(":status", "200" if page else "404"), ("content-type", "text/html")],
+                    )
+                    connection.send_data(event.stream_id, content if page else b"", True)
+            client.sendall(connection.data_to_send())
+
+
+def test_http2_is_spoken_over_one_connection(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = tls(authority, "localhost")
+    context.set_alpn_protocols(["h2"])
+    asked: list[dict[bytes, bytes]] = []
+    with (
+        socket.create_server(("127.0.0.1", 0)) as plain,
+        context.wrap_socket(plain, server_side=True) as listener,
+        authority.cert_pem.tempfile() as trusted,
+    ):
+        arguments = (listener, asked, article("Page").encode())
+        # It accepts one connection: a second would never be answered.
+        thread = threading.Thread(target=speak_http2, args=arguments, daemon=True)
+        thread.start()
+        monkeypatch.setenv("SSL_CERT_FILE", trusted)
+        address = f"https://localhost:{listener.getsockname()[1]}"
+        found = crawl(f"{address}/a", folder=tmp_path, settings=WebSettings(**QUICK))
+        thread.join(timeout=10)
+    assert [one[b":path"] for one in asked] == [b"/robots.txt", b"/.well-known/tdmrep.json", b"/a"]
+    assert {one[b":authority"].decode() for one in asked} == {address.removeprefix("https://")}
+    assert [record.place.path for record in found.records if isinstance(record, Raw)] == [
+        f"{address}/a"
+    ]
