@@ -136,10 +136,10 @@ def client_delete(
 @commands.command()
 def curate(
     client: str,
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...")],
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...")],
     column: Annotated[
         list[str] | None,
-        typer.Option(help="field=COLUMN of a CSV, e.g. title=Headline. Repeatable."),
+        typer.Option(help="field=COLUMN of a CSV or XLSX, e.g. title=Headline. Repeatable."),
     ] = None,
     keep: Annotated[
         list[str] | None,
@@ -152,20 +152,35 @@ def curate(
         int | None,
         typer.Option(min=1, help="For a large corpus of JSON lines: clean in so many processes."),
     ] = None,
+    right: Annotated[
+        str | None,
+        typer.Option(
+            help="By what right others may train on them: owned, licence:NAME, consent:NOTE."
+        ),
+    ] = None,
+    max_pages: Annotated[int | None, typer.Option(help="Most pages of a site. [500]")] = None,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="Crawl private and local addresses too.")
+    ] = False,
     as_json: AsJson = False,
     workspace: InWorkspace = None,
 ) -> None:
-    """Clean, deduplicate and split a client's pages: JSONL, JSON, CSV, Markdown files or folders.
+    """Clean, deduplicate and split a client's pages: files, folders, or addresses of its site.
 
-    JSON may also hold ready-made examples, told apart record by record: messages, prompt and
-    completion, Alpaca's instruction and output, ShareGPT's conversations, or text alone.
+    Files: JSONL, JSON, CSV, XLSX, Markdown, HTML, DOCX, WordPress exports. JSON may also hold
+    ready-made examples, told apart record by record: messages, prompt and completion, Alpaca's
+    instruction and output, ShareGPT's conversations, or text alone.
+
+    Addresses: a sitemap or feed, a site or section (it ends in a slash), or one page. A site is
+    read slowly, as its robots.txt asks.
 
     Example: copydesk curate acme posts.jsonl blog/ --column title=Headline
-    Example: copydesk curate acme chats.jsonl
+    Example: copydesk curate acme https://acme.example/sitemap.xml --right owned
     """
     from copydesk.app._tables import show_curation
 
     columns = {key: str(value) for key, value in pairs(column or [], "--column").items()}
+    web = desk.web_settings(max_pages=max_pages, allow_private=allow_private)
     with desk.open_workspace(workspace) as opened, ProgressView() as view:
         result = opened.curate(
             client,
@@ -174,6 +189,8 @@ def curate(
             keep=keep or (),
             contacts="scrub" if scrub_contacts else "flag",
             workers=workers,
+            right=right,
+            web=web,
             listener=view,
         )
     if as_json:

@@ -13,6 +13,7 @@ from copydesk.app import (
     _draft_commands,
     _foundation_commands,
     _planning_commands,
+    _source_commands,
     _tuning_commands,
 )
 from copydesk.app._options import exit_code
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 for part in (
     _client_commands,
+    _source_commands,
     _foundation_commands,
     _tuning_commands,
     _planning_commands,

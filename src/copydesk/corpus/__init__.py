@@ -6,9 +6,10 @@ the same steps.
 A record is taken or rejected with a reason, never silently dropped; near-duplicates are found over
 the whole set before it is split, so none stands on both sides.
 
-Reads: JSONL, JSON, CSV, Markdown files and folders of them; style guides (TOML or prose). Writes:
-JSONL of documents, chats and rejections. Does not know: tokens, models, the
-catalogue.
+Reads: JSONL, JSON, CSV, XLSX, Markdown, HTML, DOCX, WordPress exports and folders of them; style
+guides (TOML or prose); by `corpus.web` sites, by `corpus.search` search results, which are imported
+by those names, as they need the network's libraries. Writes: JSONL of documents, chats and
+rejections; a site's folder. Does not know: tokens, models, the catalogue.
 """
 
 from copydesk.corpus._briefs import (
@@ -32,6 +33,8 @@ from copydesk.corpus._lines import (
 )
 from copydesk.corpus._pipeline import CleanedCorpus, Mapper, clean_corpus, in_processes
 from copydesk.corpus._ray import in_ray
+from copydesk.corpus._readers import Gathered, Source
+from copydesk.corpus._rights import read_right
 from copydesk.corpus._settings import CurateSettings
 from copydesk.corpus._sources import read_sources
 from copydesk.corpus._style_guide import read_style_guide
@@ -42,7 +45,9 @@ __all__ = [
     "CleanedCorpus",
     "CurateSettings",
     "Curated",
+    "Gathered",
     "Mapper",
+    "Source",
     "brief_text",
     "clean_corpus",
     "curate",
@@ -60,6 +65,7 @@ __all__ = [
     "plain",
     "prose_lines",
     "read_material",
+    "read_right",
     "read_sources",
     "read_style_guide",
     "shingles",

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 from copydesk.corpus._cleaning import Violations, clean_pages
 from copydesk.corpus._duplicates import without_duplicates
 from copydesk.corpus._pages import Page
+from copydesk.corpus._readers import Source
 from copydesk.corpus._settings import CurateSettings
 from copydesk.corpus._sources import read_pages
 from copydesk.corpus._split import heldout_ids
@@ -48,7 +48,7 @@ class Curated:
 
 
 def curate(
-    sources: Sequence[Path],
+    sources: Sequence[Source],
     *,
     client: str,
     settings: CurateSettings = _DEFAULTS,
@@ -66,10 +66,10 @@ def curate(
     place in time of an undated page is not known, and to drop such pages would lose text.
 
     Args:
-        sources: files and folders, as for `read_sources`.
+        sources: files, folders and sites, as for `read_sources`.
         client: whose pages they are.
         settings: limits, likeness and split.
-        columns: our field -> the column of a CSV file.
+        columns: our field -> the column of a CSV or XLSX file.
         violations: counts what a page does against its client's style guide.
         listener: receives an event per source and per fifty pages compared.
 
@@ -135,7 +135,7 @@ def curate(
 
 
 def _read(
-    sources: Sequence[Path],
+    sources: Sequence[Source],
     client: str,
     settings: CurateSettings,
     columns: Mapping[str, str] | None,
@@ -144,7 +144,7 @@ def _read(
     pages: list[Page] = []
     rejected: list[Rejection] = []
     # In one order whatever order they were named in: of a file met twice, the first path is told.
-    ordered = sorted(set(sources))
+    ordered = sorted(set(sources), key=str)
     for number, source in enumerate(ordered, start=1):
         for found in read_pages([source], client=client, columns=columns, settings=settings):
             if isinstance(found, Page):

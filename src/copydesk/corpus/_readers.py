@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,6 +22,8 @@ _BOM: Final = b"\xef\xbb\xbf"
 _FRONT_MATTER_BYTES: Final = 64 * 1024
 _FRONT_MATTER_DEPTH: Final = 20
 _NOT_BLANK: Final = re.compile(r"[^ \t\r\n]")
+# What a spreadsheet would work out (OWASP, CSV injection), told from lists, dashes and mentions.
+_FORMULA: Final = re.compile(r"\s*(?:=(?![=\s])|[=+@-][A-Za-z][A-Za-z0-9.]*[(|])")
 _SAVE_AS_TEXT: Final = "Save it as text in UTF-8."
 
 
@@ -39,6 +42,21 @@ class Raw(NamedTuple):
 
     fields: Mapping[str, object]
     place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Gathered:
+    """A source whose records are at hand: the pages of a site."""
+
+    name: str
+    """Its address."""
+    records: tuple[Raw | Rejection, ...]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Source = Path | Gathered
 
 
 def jsonl_records(path: Path, content: bytes, first_line: int = 1) -> Iterator[Raw | Rejection]:
@@ -144,7 +162,7 @@ def csv_records(
         raise UnusableFileError(
             "bad-csv", f"The row of column names is not CSV: {error}", "Export it again as CSV."
         ) from None
-    names = _our_names([name.strip() for name in header], columns or {})
+    names = our_names([name.strip() for name in header], columns or {})
     while True:
         start = reader.line_num
         try:
@@ -159,12 +177,20 @@ def csv_records(
         if problem:
             yield place.reject("bad-csv", problem)
         elif any(map(str.strip, row)):
-            cells = zip(names, row, strict=False)
-            yield Raw({name: cell for name, cell in cells if name}, place)
+            fields = {name: cell for name, cell in zip(names, row, strict=False) if name}
+            formula = next((name for name, cell in fields.items() if _FORMULA.match(cell)), None)
+            if formula:
+                yield place.reject("formula", f"The cell `{formula}` holds a formula, not text.")
+            else:
+                yield Raw(fields, place)
 
 
-def _our_names(header: list[str], columns: Mapping[str, str]) -> list[str | None]:
-    """The field that each column holds, None for columns that are not ours."""
+def our_names(header: list[str], columns: Mapping[str, str]) -> list[str | None]:
+    """The field that each column holds, None for columns that are not ours.
+
+    Raises:
+        UnusableFileError: `columns` is wrong, or none holds a text.
+    """
     listed = ", ".join(header)
     unknown = [name for name in columns if name not in FIELDS]
     if unknown:
@@ -266,9 +292,12 @@ def _check_events(matter: str) -> None:
 
 
 def _place(path: Path, line: int | None, raw: bytes) -> Place:
-    title = shown(Path(path.stem)) if line is None else None
-    digest = hashlib.sha256(raw).hexdigest()
-    return Place(path=shown(path), line=line, digest=digest, title=title)
+    return raw_place(shown(path), line, raw, shown(Path(path.stem)) if line is None else None)
+
+
+def raw_place(path: str, line: int | None, raw: bytes, title: str | None = None) -> Place:
+    """Where a record stands whose bytes are `raw`; `title` is for one that has none."""
+    return Place(path=path, line=line, digest=hashlib.sha256(raw).hexdigest(), title=title)
 
 
 def decoded(content: bytes) -> str:

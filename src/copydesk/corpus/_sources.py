@@ -9,7 +9,9 @@ from copydesk.corpus._chats import chat_form, chat_of
 from copydesk.corpus._fields import UnfitError
 from copydesk.corpus._pages import Page, Place, document_of, shown
 from copydesk.corpus._readers import (
+    Gathered,
     Raw,
+    Source,
     UnusableFileError,
     csv_records,
     json_records,
@@ -20,7 +22,7 @@ from copydesk.corpus._settings import CurateSettings
 from copydesk.errors import InvalidInput
 from copydesk.records import Material, Rejection
 
-_Kind = Literal["jsonl", "json", "csv", "markdown"]
+_Kind = Literal["jsonl", "json", "csv", "markdown", "html", "xlsx", "docx", "xml"]
 _KINDS: Final[Mapping[str, _Kind]] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -28,11 +30,16 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     ".csv": "csv",
     ".md": "markdown",
     ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".xlsx": "xlsx",
+    ".docx": "docx",
+    ".xml": "xml",
 }
 
 
 def read_sources(
-    sources: Sequence[Path],
+    sources: Sequence[Source],
     *,
     client: str,
     columns: Mapping[str, str] | None = None,
@@ -40,15 +47,16 @@ def read_sources(
 ) -> Iterator[Material | Rejection]:
     """Read every page and chat of every source, in the order of the sources and of their lines.
 
-    A source is a `.jsonl`, `.ndjson`, `.json`, `.csv`, `.md` or `.markdown` file, or a folder that
-    is searched for such files; hidden files are passed over. Records of JSON may be ready-made
-    examples, in any of the forms that `chat_form` knows, or plain texts. Duplicates are kept:
-    `curate` sees the whole set.
+    A source is a file of JSON lines, JSON, CSV, XLSX, Markdown, HTML, DOCX or WordPress's export
+    (WXR), told by the end of its name; a folder that is searched for such files, hidden ones
+    passed over; or what was gathered from a site. Records of JSON may be ready-made examples, in
+    any of the forms that `chat_form` knows, plain texts, or posts of WordPress's REST interface.
+    Duplicates are kept: `curate` sees the whole set.
 
     Args:
-        sources: files and folders; a file met twice is read once.
+        sources: files, folders, sites; a file met twice is read once.
         client: whose pages they are.
-        columns: our field -> the column of a CSV file.
+        columns: our field -> the column of a CSV or XLSX file.
         settings: limits.
 
     Raises:
@@ -60,7 +68,7 @@ def read_sources(
 
 
 def read_pages(
-    sources: Sequence[Path],
+    sources: Sequence[Source],
     *,
     client: str,
     columns: Mapping[str, str] | None,
@@ -69,6 +77,14 @@ def read_pages(
     """`read_sources` with each record's place beside it."""
     seen: set[Path] = set()
     for source in sources:
+        if isinstance(source, Gathered):
+            for record in source.records:
+                yield (
+                    record
+                    if isinstance(record, Rejection)
+                    else page_of(record, client, settings, is_json=False)
+                )
+            continue
         if not _is_folder(source):
             try:
                 yield from _file_pages(source, seen, client, columns, settings)
@@ -119,20 +135,49 @@ def _file_pages(
     if real in seen:
         return
     seen.add(real)
-    records: Iterator[Raw | Rejection]
-    if kind == "jsonl":
-        records = jsonl_records(path, content)
-    elif kind == "json":
-        records = json_records(path, content)
-    elif kind == "csv":
-        records = csv_records(path, content, columns)
-    else:
-        records = iter([markdown_record(path, content)])
-    for record in records:
+    for record in _records(path, content, kind, columns):
         if isinstance(record, Rejection):
             yield record
         else:
             yield page_of(record, client, settings, is_json=kind in ("jsonl", "json"))
+
+
+def _records(
+    path: Path, content: bytes, kind: _Kind | None, columns: Mapping[str, str] | None
+) -> Iterator[Raw | Rejection]:
+    """Raises `UnusableFileError`. The parsers of HTML and office files are slow to import."""
+    if kind == "jsonl":
+        yield from map(_unwrapped, jsonl_records(path, content))
+    elif kind == "json":
+        yield from map(_unwrapped, json_records(path, content))
+    elif kind == "csv":
+        yield from csv_records(path, content, columns)
+    elif kind == "markdown":
+        yield markdown_record(path, content)
+    elif kind == "html":
+        from copydesk.corpus._html import html_record
+
+        yield html_record(path, content)
+    elif kind == "xml":
+        from copydesk.corpus._wordpress import wxr_records
+
+        yield from wxr_records(path, content)
+    else:
+        from copydesk.corpus import _office
+
+        if kind == "xlsx":
+            yield from _office.xlsx_records(path, content, columns)
+        else:
+            yield _office.docx_record(path, content)
+
+
+def _unwrapped(record: Raw | Rejection) -> Raw | Rejection:
+    """A post of WordPress's REST interface with our fields; anything else as it is."""
+    if isinstance(record, Rejection) or not isinstance(record.fields.get("content"), dict):
+        return record
+    from copydesk.corpus._wordpress import is_rest_post, rest_record
+
+    return rest_record(record) if is_rest_post(record.fields) else record
 
 
 def page_of(

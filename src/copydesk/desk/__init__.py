@@ -19,6 +19,7 @@ from copydesk.desk._results import (
     Training,
     Written,
 )
+from copydesk.desk._sources import ImportedSearches, web_settings
 from copydesk.desk._wishes import Wishes
 from copydesk.desk._workspace import Workspace, find_workspace, init, open_workspace
 
@@ -31,6 +32,7 @@ __all__ = [
     "FailedClient",
     "Foundation",
     "Gate",
+    "ImportedSearches",
     "TrainedVersion",
     "Training",
     "Wishes",
@@ -44,4 +46,5 @@ __all__ = [
     "published_claims",
     "pull_base",
     "read_recipe",
+    "web_settings",
 ]

@@ -1,27 +1,36 @@
 """`curate`: a client's sources become a dataset with its card."""
 
 import itertools
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from copydesk.content import check, make_brief
 from copydesk.corpus import (
     CurateSettings,
+    Source,
     clean_corpus,
     curate,
     dataset_card,
     each_material,
     each_rejection,
     in_processes,
+    read_right,
     write_material,
     write_rejections,
 )
 from copydesk.desk._place import DATASETS, Place, client_style_guide
 from copydesk.desk._results import Curation
+from copydesk.desk._sources import gather_sources, with_right
+from copydesk.errors import InvalidInput
 from copydesk.records import Document, Form, FunnelStep, Listener, StyleGuide
 from copydesk.store import Artifact, file_sha256, held, json_digest
+
+if TYPE_CHECKING:
+    from copydesk.corpus.web import WebSettings
 
 _SHOWN = 1000
 
@@ -29,12 +38,14 @@ _SHOWN = 1000
 def curate_client(
     place: Place,
     client: str,
-    sources: Sequence[Path],
+    sources: Sequence[str | os.PathLike[str]],
     *,
     columns: Mapping[str, str] | None,
     keep: frozenset[str],
     contacts: str,
     workers: int | None,
+    right: str | None,
+    web: "WebSettings | None",
     listener: Listener,
 ) -> Curation:
     """See `Workspace.curate`."""
@@ -46,16 +57,24 @@ def curate_client(
         keep=keep,
         contacts="scrub" if contacts == "scrub" else "flag",
     )
+    if right is not None:
+        right = read_right(right)
+    gathered = gather_sources(place, client, sources, web=web, listener=listener)
     if workers is not None:
-        return _curate_large(place, client, sources, settings, workers, listener)
+        return _curate_large(
+            place, client, _files_only(gathered, right), settings, workers, listener
+        )
     guide = client_style_guide(place, client)
-    found = curate(
-        sources,
-        client=client,
-        settings=settings,
-        columns=columns,
-        violations=lambda page: _violations(page, guide),
-        listener=listener,
+    found = with_right(
+        curate(
+            gathered,
+            client=client,
+            settings=settings,
+            columns=columns,
+            violations=lambda page: _violations(page, guide),
+            listener=listener,
+        ),
+        right,
     )
     inputs = {"pages": json_digest(sorted(page.sha256 for page in (*found.train, *found.heldout)))}
 
@@ -84,6 +103,17 @@ def curate_client(
         rejected=found.rejected,
         funnel=found.funnel,
     )
+
+
+def _files_only(gathered: Sequence[Source], right: str | None) -> list[Path]:
+    files = [source for source in gathered if isinstance(source, Path)]
+    if len(files) < len(gathered) or right is not None:
+        raise InvalidInput(
+            "A large corpus is cleaned from JSON lines only, which name their own rights",
+            where="workers",
+            todo="Leave --workers out, or write the pages and their field `right` to a file first.",
+        )
+    return files
 
 
 def _violations(page: Document, guide: StyleGuide) -> int:

@@ -23,6 +23,12 @@ from copydesk.desk._place import (
 )
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run
 from copydesk.desk._results import Checked, ClientInfo, Curation, Foundation, Training, Written
+from copydesk.desk._sources import (
+    ImportedSearches,
+    import_searches,
+    search,
+    search_pages,
+)
 from copydesk.desk._voice import client_voice, forget_voices
 from copydesk.desk._wishes import Wishes
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
@@ -42,6 +48,8 @@ from copydesk.registry import versions
 from copydesk.store import Catalogue, held, replace_bytes, storage_errors
 
 if TYPE_CHECKING:
+    from copydesk.corpus.search import SearchPage
+    from copydesk.corpus.web import WebSettings
     from copydesk.models import BaseInfo
 
 PathLike = str | os.PathLike[str]
@@ -184,6 +192,8 @@ class Workspace:
         keep: Iterable[str] = (),
         contacts: Literal["flag", "scrub"] = "flag",
         workers: int | None = None,
+        right: str | None = None,
+        web: "WebSettings | None" = None,
         listener: Listener = ignore_progress,
     ) -> Curation:
         """Read, clean, deduplicate and split a client's pages and chats into a new dataset.
@@ -192,10 +202,15 @@ class Workspace:
 
         Args:
             client: whose pages they are.
-            sources: JSONL, JSON, CSV and Markdown files, or folders of them. Records of JSON may be
-                ready-made examples: `messages`, `prompt` and `completion`, Alpaca, ShareGPT, or
+            sources: JSONL, JSON, CSV, XLSX, Markdown, HTML, DOCX and WordPress (WXR) files, folders
+                of them, or addresses of a site, section, page, sitemap or feed. Records of JSON may
+                be ready-made examples: `messages`, `prompt` and `completion`, Alpaca, ShareGPT, or
                 plain `text`.
-            columns: our field -> the column of a CSV that holds it.
+            columns: our field -> the column of a CSV or XLSX that holds it.
+            right: by what right others than the client may be trained on the pages: `owned`,
+                `licence:NAME` or `consent:NOTE`. It is recorded with each page. None: only the
+                client's own models.
+            web: limits of a crawl, `corpus.web.WebSettings`.
             keep: ids of pages to take whatever the rules say.
             contacts: count contact data, or replace it; secrets are always replaced.
             workers: for large corpora: clean JSON lines in parts, in so many processes and in
@@ -204,17 +219,20 @@ class Workspace:
 
         Raises:
             UnknownName: no such client.
-            InvalidInput: a source cannot be read at all.
+            InvalidInput: a source cannot be read at all, or the right is none.
+            Unreachable: a site does not answer.
             NotEnoughText: too few pages are left to train on and hold some out.
         """
         return curate_client(
             self._place,
             client,
-            [Path(source).expanduser() for source in sources],
+            sources,
             columns=columns,
             keep=frozenset(keep),
             contacts=contacts,
             workers=workers,
+            right=right,
+            web=web,
             listener=listener,
         )
 
@@ -225,6 +243,44 @@ class Workspace:
             UnknownName: no such client, or none of its pages were curated yet.
         """
         return client_material(self._place, client)
+
+    # Search results: for briefs, coverage and originality, never a client's training data.
+
+    def import_searches(self, files: Sequence[PathLike]) -> ImportedSearches:
+        """Keep exports of search results, of whichever provider.
+
+        Raises:
+            InvalidInput: a file holds no search-result page; nothing is kept.
+        """
+        return import_searches(self._place, [Path(file).expanduser() for file in files])
+
+    def search(
+        self,
+        queries: Sequence[str],
+        *,
+        provider: str = "searxng",
+        language: str = "en",
+        country: str = "us",
+        address: str | None = None,
+    ) -> ImportedSearches:
+        """Ask a search provider, whose key is in the environment, and keep what it answers.
+
+        Raises:
+            InvalidInput: the provider is not known, or its key is missing or refused.
+            Unreachable: it does not answer.
+        """
+        return search(
+            self._place,
+            queries,
+            provider=provider,
+            language=language,
+            country=country,
+            address=address,
+        )
+
+    def search_pages(self) -> "tuple[SearchPage, ...]":
+        """All search-result pages that were kept here, oldest import first."""
+        return search_pages(self._place)
 
     # Models: these import torch, which takes seconds; the verbs above do not wait for it.
 
