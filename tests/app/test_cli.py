@@ -265,6 +265,7 @@ def test_compare_gives_the_rows_and_the_report(run: Run, agency: Path, tmp_path:
     assert (made["clients"], made["budget_seconds"]) == (["fernwick"], None)
 
 
+@pytest.mark.slow
 def test_compare_within_a_budget_on_several_clients(
     run: Run, agency: Path, sample_folder: Path
 ) -> None:

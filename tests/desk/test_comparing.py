@@ -115,6 +115,7 @@ def compare_command(root: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_comparison_goes_on(tiny_base: Path, sample_folder: Path, tmp_path: Path) -> None:
     root = tmp_path / "killed"

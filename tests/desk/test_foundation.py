@@ -41,6 +41,7 @@ def workspace(tiny_base: Path, sample_folder: Path, tmp_path: Path) -> Workspace
     return opened
 
 
+@pytest.mark.slow
 def test_a_foundation_is_trained_registered_and_bound_to(workspace: Workspace) -> None:
     with workspace:
         result = workspace.train_foundation(

@@ -221,6 +221,7 @@ def test_devices_share_an_epoch(tmp_path: Path) -> None:
     assert seconds(four) == pytest.approx(seconds(one) / 4)
 
 
+@pytest.mark.slow
 def test_every_cell_of_the_published_table_is_judged(tmp_path: Path) -> None:
     table = claims_table(cache=tmp_path)
     cells = {(cell.metric, cell.method): cell for cell in table.cells}

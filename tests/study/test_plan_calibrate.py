@@ -4,6 +4,7 @@ import json
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
 from copydesk.study import this_machine
@@ -12,6 +13,7 @@ from copydesk.study._calibrate import _identity, _remembered
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_this_machine_is_measured_once_and_remembered(tmp_path: Path) -> None:
     first = this_machine(CPU, cache=tmp_path, clock=time.process_time)
     card = first.device

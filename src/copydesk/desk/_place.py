@@ -4,6 +4,7 @@ The verbs take a `Place`, not the `Workspace` that calls them, so that the modul
 import one way.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from copydesk.errors import UnknownName
 from copydesk.records import Material, StyleGuide
 from copydesk.store import Catalogue, Entry
 
+PathLike = str | os.PathLike[str]
 DATASETS = "datasets"
 FOUNDATIONS = "bases"
 """The folder of a workspace's own bases."""
