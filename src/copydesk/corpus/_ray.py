@@ -1,6 +1,7 @@
 """A corpus cleaned on Ray: the same functions of the same parts, on as many machines as it has."""
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 from copydesk.corpus._pipeline import Mapper
@@ -17,7 +18,7 @@ def in_ray() -> Mapper:
         InvalidInput: Ray is not installed.
     """
     try:
-        from ray import data
+        data: Any = import_module("ray.data")
     except ImportError as error:
         raise InvalidInput(
             "Ray is not installed", todo="Install it with: pip install 'copydesk[ray]'"
