@@ -43,7 +43,9 @@ def test_every_family_equals_peft(tmp_path: Path, family: str, targets: Any) -> 
             torch.testing.assert_close(
                 parameter.grad, reference[name].grad, rtol=1e-4, atol=1e-6, msg=name
             )
-    torch.testing.assert_close(ours(input_ids=ids).logits, theirs(input_ids=ids).logits)
+    torch.testing.assert_close(
+        ours(input_ids=ids).logits, theirs(input_ids=ids).logits, rtol=1e-5, atol=2e-5
+    )
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))

@@ -34,11 +34,12 @@ def quantisation_config(quantisation: Quantisation, dtype: torch.dtype) -> BitsA
     )
 
 
-def keep_differentiable(model: PreTrainedModel) -> None:
+def keep_plain_layout(model: PreTrainedModel) -> None:
     """Forbid the layout that bitsandbytes 0.50 turns weights into when a CPU has AVX-512 BF16.
 
-    It does so at the first forward without gradients, such as the scoring before the first step,
-    and its product has no backward pass.
+    It does so at the first forward without gradients, such as the scoring before the first step.
+    Its product has no backward pass, rounds float32 models to bfloat16, and fails where a layer's
+    width is not a whole number of blocks.
     """
     for module in model.modules():
         if isinstance(module, Linear4bit):
