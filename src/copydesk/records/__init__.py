@@ -19,16 +19,6 @@ from copydesk.records._progress import (
     Progress,
     ignore_progress,
 )
-from copydesk.records._serving import (
-    AdapterRef,
-    Engine,
-    EngineState,
-    Generate,
-    Generated,
-    Job,
-    Piece,
-    TokenLogprob,
-)
 from copydesk.records._studies import (
     Choice,
     Comparison,
@@ -59,7 +49,6 @@ from copydesk.records._texts import (
 )
 
 __all__ = [
-    "AdapterRef",
     "Brief",
     "Chat",
     "ChatForm",
@@ -69,17 +58,12 @@ __all__ = [
     "Completion",
     "Document",
     "Draft",
-    "Engine",
-    "EngineState",
     "Example",
     "Fact",
     "Finding",
     "Form",
     "FunnelStep",
-    "Generate",
-    "Generated",
     "Intent",
-    "Job",
     "Latency",
     "Link",
     "Listener",
@@ -88,7 +72,6 @@ __all__ = [
     "MemoryParts",
     "Message",
     "MethodRow",
-    "Piece",
     "Plan",
     "Progress",
     "Purpose",
@@ -100,6 +83,5 @@ __all__ = [
     "Severity",
     "StyleGuide",
     "SweptRate",
-    "TokenLogprob",
     "ignore_progress",
 ]
