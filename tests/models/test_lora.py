@@ -33,8 +33,9 @@ def lora_model(folder: Path, *, lean: bool, targets: Any = "all-linear") -> Any:
 def test_every_family_equals_peft(tmp_path: Path, family: str, targets: Any) -> None:
     folder = write_tiny_base(tmp_path / "base", family)
     ids = torch.arange(60)[None]
-    theirs = lora_model(folder, lean=False, targets=targets)
-    ours = lora_model(folder, lean=True, targets=targets)
+    # In float64, so that no processor's rounding stands between the two.
+    theirs = lora_model(folder, lean=False, targets=targets).double()
+    ours = lora_model(folder, lean=True, targets=targets).double()
     for model in (theirs, ours):
         model(input_ids=ids, labels=ids).loss.backward()
     reference = dict(theirs.named_parameters())
@@ -43,9 +44,7 @@ def test_every_family_equals_peft(tmp_path: Path, family: str, targets: Any) -> 
             torch.testing.assert_close(
                 parameter.grad, reference[name].grad, rtol=1e-4, atol=1e-6, msg=name
             )
-    torch.testing.assert_close(
-        ours(input_ids=ids).logits, theirs(input_ids=ids).logits, rtol=1e-5, atol=2e-5
-    )
+    torch.testing.assert_close(ours(input_ids=ids).logits, theirs(input_ids=ids).logits)
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
