@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn import functional
 from transformers import PreTrainedModel
 
 from copydesk.models._attention import SegmentPrefix
@@ -74,39 +73,12 @@ def backward_losses(tuned: Tuned, packed: Packed, shares: Sequence[Share]) -> li
     sums = torch.zeros(len(shares), device=device, dtype=torch.float64)
     for start in range(0, packed.targets, CHUNK):
         chunk = slice(start, start + CHUNK)
-        logits_LV = _logits(tuned.model, leaf_LD[chunk])
-        losses: Any = _CrossEntropy.apply(logits_LV, packed.targets_L[chunk])
-        del logits_LV  # it was turned into its own gradient
+        losses = _losses(tuned.model, leaf_LD[chunk], packed.targets_L[chunk])
         losses.backward(weights_L[chunk])
         sums.index_add_(0, owners_L[chunk], losses.detach().double())
     assert leaf_LD.grad is not None
     hidden_LD.backward(leaf_LD.grad)
     return sums.tolist()
-
-
-class _CrossEntropy(torch.autograd.Function):
-    """Logits [L, V], which nobody else may hold, and targets [L] -> losses [L].
-
-    The logits' memory becomes exp(logits - max), and then their gradient: four passes over it, and
-    no second block of its size.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits_LV: torch.Tensor, targets_L: torch.Tensor) -> torch.Tensor:
-        of_target_L = logits_LV.gather(1, targets_L[:, None])[:, 0]
-        greatest_L = logits_LV.amax(1)
-        exp_LV = logits_LV.sub_(greatest_L[:, None]).exp_()
-        sum_L = exp_LV.sum(1)
-        ctx.exp_LV, ctx.sum_L, ctx.targets_L = exp_LV, sum_L, targets_L
-        return sum_L.log() + greatest_L - of_target_L
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (grad_L,) = grad_outputs
-        grad_LV = ctx.exp_LV.mul_((grad_L / ctx.sum_L)[:, None])
-        ctx.exp_LV = None
-        grad_LV.scatter_add_(1, ctx.targets_L[:, None], -grad_L[:, None])
-        return grad_LV, None
 
 
 def backward_loss(
@@ -145,17 +117,47 @@ def answer_losses(
     hidden_LD = answer_states(tuned, packed, prefix)
     sums = torch.zeros(len(packed.lengths), dtype=torch.float64, device=hidden_LD.device)
     for start in range(0, packed.targets, CHUNK):
-        losses = functional.cross_entropy(
-            _logits(tuned.model, hidden_LD[start : start + CHUNK]),
-            packed.targets_L[start : start + CHUNK],
-            reduction="none",
-        )
-        sums.index_add_(0, packed.owners_L[start : start + CHUNK], losses.double())
+        chunk = slice(start, start + CHUNK)
+        losses = _losses(tuned.model, hidden_LD[chunk], packed.targets_L[chunk])
+        sums.index_add_(0, packed.owners_L[chunk], losses.double())
     counts = torch.bincount(packed.owners_L, minlength=len(packed.lengths))
     return [
         ExampleLoss(loss=float(loss), tokens=int(count))
         for loss, count in zip(sums, counts, strict=True)
     ]
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Logits [L, V], which nobody else may hold, and targets [L] -> losses [L].
+
+    The logits' memory becomes exp(logits - max), and then their gradient: four passes over it, and
+    no second block of its size.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits_LV: torch.Tensor, targets_L: torch.Tensor) -> torch.Tensor:
+        of_target_L = logits_LV.gather(1, targets_L[:, None])[:, 0]
+        greatest_L = logits_LV.amax(1)
+        exp_LV = logits_LV.sub_(greatest_L[:, None]).exp_()
+        sum_L = exp_LV.sum(1)
+        ctx.exp_LV, ctx.sum_L, ctx.targets_L = exp_LV, sum_L, targets_L
+        return sum_L.log() + greatest_L - of_target_L
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (grad_L,) = grad_outputs
+        grad_LV = ctx.exp_LV.mul_((grad_L / ctx.sum_L)[:, None])
+        ctx.exp_LV = None
+        grad_LV.scatter_add_(1, ctx.targets_L[:, None], -grad_L[:, None])
+        return grad_LV, None
+
+
+def _losses(
+    model: PreTrainedModel, hidden_LD: torch.Tensor, targets_L: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy [L], in nats."""
+    losses: Any = _CrossEntropy.apply(_logits(model, hidden_LD), targets_L)
+    return losses
 
 
 def _logits(model: PreTrainedModel, hidden_LD: torch.Tensor) -> torch.Tensor:

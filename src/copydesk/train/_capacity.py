@@ -28,8 +28,9 @@ LEAST_TOKENS = 64
 BACKWARD = 1.5
 """Peak of forward and backward over what the forward keeps. With it, the whole need on SmolLM2-135M
 in float32 came to 1.00 of what was measured for LoRA at 512 tokens, and to 1.08 for full at 256."""
-_LOGITS = 3
-"""Float32 copies of a chunk's logits alive at once: logits, log-probabilities, gradient."""
+_LOGITS = 2
+"""Float32 copies of a chunk's logits alive at once: the logits, which become their gradient, and at
+most one more of the head's number format, or of logits before they were capped."""
 _PROBES = (16, 48)
 """Tokens of the two measuring passes."""
 _REFUSED = re.compile(
