@@ -104,3 +104,10 @@ def test_commands_that_need_no_model_do_not_import_torch(
         [sys.executable, "-c", LIGHT, tmp_path, pages], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_no_library_speaks_for_itself(tmp_path: Path) -> None:
+    """On AVX-512 BF16, bitsandbytes used to ask for a package as soon as it was imported."""
+    listed = run("base", "list", "--json", folder=tmp_path)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert isinstance(json.loads(listed.stdout), dict)

@@ -1,5 +1,6 @@
 """The command line: parse, call one method of the workspace, show what it returned."""
 
+import logging
 import os
 import sys
 import traceback
@@ -50,6 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     # torch reads this at its first large allocation: huge pages where the system offers them.
     # A training step then takes a tenth of the page faults (benchmarks/train_vs_trl.py).
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # On processors with AVX-512 BF16 it asks for a package whose product is not used here.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     sys.exit(_guarded(lambda: app(given, standalone_mode=False), as_json=as_json))
 
 
