@@ -22,7 +22,7 @@ demo: install
 	$(BIN)/copydesk demo $(DEMO)
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n auto --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n auto --maxprocesses 8 --dist loadscope
 
 test-slow: install
 	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 1500

@@ -30,7 +30,7 @@ def packed_base(folder: Path, quantisation: Quantisation | None = None) -> Base:
 def tiny(folder: Path, **options: Any) -> Base:
     """A base in float32, with transformers' own attention unless told otherwise."""
     info = BaseStore(folder.parent / "cache").find(str(folder))
-    return load_base(info, device=CPU, dtype=torch.float32, **options)
+    return load_base(info, device=CPU, **{"dtype": torch.float32, **options})
 
 
 def some_examples(base: Base, count: int = 5) -> list[Encoded]:

@@ -34,7 +34,7 @@ from copydesk.models import (
     pack,
     untuned,
 )
-from copydesk.models._quantise import keep_plain_layout
+from copydesk.models._quantise import choose_layout
 
 NF4 = Quantisation()
 FOUR_BITS = BitsAndBytesConfig(
@@ -91,7 +91,7 @@ def test_packed_loss_and_gradients_equal_pefts_on_the_same_four_bits(
     tiny_base: Path, tuned: Tuned, adapter: Path
 ) -> None:
     plain = plain_model(tiny_base, quantization_config=FOUR_BITS, device_map={"": "cpu"})
-    keep_plain_layout(plain)  # with AVX-512 BF16 it would multiply by rounded weights
+    choose_layout(plain, trained=True)  # with AVX-512 BF16 it would multiply by rounded weights
     theirs = PeftModel.from_pretrained(plain, str(adapter), is_trainable=True)
     examples = some_examples(tuned.base)
     targets = sum(example.answer_length for example in examples)
@@ -163,18 +163,33 @@ def test_a_merged_model_is_an_ordinary_base(
     torch.testing.assert_close(logits(again), logits(base.model), rtol=1e-4, atol=1e-4)
 
 
-def test_every_base_keeps_the_plain_layout(
+def test_the_layout_for_generation_is_used_where_it_does_no_harm(
     tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a CPU with AVX-512 BF16, bitsandbytes repacks weights at the first forward that scores."""
     monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
 
-    def repacks(base: Base) -> set[bool]:
+    def repacked(base: Base) -> set[str]:
         return {
-            module.support_avx512bf16_for_cpu
-            for module in base.model.modules()
-            if isinstance(module, Linear4bit)
+            name.rpartition(".")[2]
+            for name, module in base.model.named_modules()
+            if isinstance(module, Linear4bit) and module.support_avx512bf16_for_cpu
         }
 
-    assert repacks(packed_base(tiny_base, NF4)) == {False}
-    assert repacks(tiny(tiny_base, quantisation=NF4)) == {False}
+    assert repacked(packed_base(tiny_base, NF4)) == set(), "it has no backward pass"
+    assert repacked(tiny(tiny_base, quantisation=NF4)) == set(), "it would round float32"
+    half = tiny(tiny_base, quantisation=NF4, dtype=torch.bfloat16)
+    whole = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj"}
+    assert repacked(half) == whole, "down_proj reads 96 numbers, which are not whole blocks of 64"
+
+
+def test_the_layout_for_generation_multiplies_by_the_same_weights(tiny_base: Path) -> None:
+    """Where this processor has no such layout, the usual product is tried."""
+    exact = tiny(tiny_base, quantisation=NF4).model.get_submodule("model.layers.0.self_attn.q_proj")
+    half = tiny(tiny_base, quantisation=NF4, dtype=torch.bfloat16).model
+    layer = half.get_submodule("model.layers.0.self_attn.q_proj")
+    x_TD = torch.randn(40, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.no_grad():
+        wanted = exact(x_TD.float())
+        error = (layer(x_TD).float() - wanted).norm() / wanted.norm()
+    assert float(error) < 0.01

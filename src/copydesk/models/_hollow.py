@@ -17,7 +17,7 @@ from copydesk.errors import InvalidInput
 from copydesk.models import _attention
 from copydesk.models._bases import BaseInfo
 from copydesk.models._load import Base
-from copydesk.models._quantise import Quantisation, keep_plain_layout
+from copydesk.models._quantise import Quantisation, choose_layout
 from copydesk.models._quiet import quiet
 
 META = torch.device("meta")
@@ -96,7 +96,7 @@ def _quantise(model: Any, quantisation: Quantisation, dtype: torch.dtype) -> Non
             setattr(model.get_submodule(parent), leaf, _four_bit(module, quantisation, dtype))
     model.is_loaded_in_4bit = True
     model.is_quantized = True
-    keep_plain_layout(model)
+    choose_layout(model, trained=True)
 
 
 def _four_bit(linear: Any, quantisation: Quantisation, dtype: torch.dtype) -> Linear4bit:

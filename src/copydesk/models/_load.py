@@ -22,7 +22,7 @@ from copydesk.models import _attention
 from copydesk.models._bases import BaseInfo
 from copydesk.models._quantise import (
     Quantisation,
-    keep_plain_layout,
+    choose_layout,
     let_go_of_files,
     quantisation_config,
 )
@@ -80,7 +80,7 @@ def load_base(
             if attention == _attention.ATTENTION:
                 model, packed = _read_for_packing(info, read)
             else:
-                model, packed = read(attention), False
+                model, packed = read(attention, trained=False), False
             tokenizer = AutoTokenizer.from_pretrained(
                 info.path, local_files_only=True, trust_remote_code=False
             )
@@ -111,7 +111,7 @@ def _read_for_packing(info: BaseInfo, read: Callable[..., Any]) -> tuple[Any, bo
     config = AutoConfig.from_pretrained(info.path, local_files_only=True, trust_remote_code=False)
     architecture: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     if architecture._supports_attention_backend:
-        model = read(_attention.ATTENTION)
+        model = read(_attention.ATTENTION, trained=True)
         if _keeps_apart(model):
             return model, True
         del model
@@ -120,7 +120,7 @@ def _read_for_packing(info: BaseInfo, read: Callable[..., Any]) -> tuple[Any, bo
         info.name,
         architecture.__name__,
     )
-    return read(None), False
+    return read(None, trained=True), False
 
 
 def _read_model(
@@ -129,6 +129,8 @@ def _read_model(
     dtype: torch.dtype,
     quantisation: Quantisation | None,
     attention: str | None,
+    *,
+    trained: bool,
 ) -> Any:
     """The frozen model, in evaluation mode, on its device."""
     options: dict[str, Any] = {}
@@ -151,7 +153,7 @@ def _read_model(
         model.to(device)
     else:
         let_go_of_files(model)
-        keep_plain_layout(model)
+        choose_layout(model, trained=trained)
     model.requires_grad_(False)
     model.eval()
     return model

@@ -23,8 +23,8 @@ from copydesk.models._states import answer_states
 from copydesk.models._tuned import Tuned
 
 CHUNK = 128
-"""Positions whose logits are held at once: 25 MB in float32 for a vocabulary of 49,152, which the
-allocator hands out again without asking the system for fresh pages; twice as many took longer."""
+"""Positions whose logits are held at once: 25 MB in float32 for a vocabulary of 49,152. LoRA on
+SmolLM2-135M ran no faster with 256."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,9 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from copydesk.models._quiet import quiet
 
+_BLOCK = 64
+"""Weights that share a scale; bitsandbytes' own default."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantisation:
@@ -34,16 +37,20 @@ def quantisation_config(quantisation: Quantisation, dtype: torch.dtype) -> BitsA
     )
 
 
-def keep_plain_layout(model: PreTrainedModel) -> None:
-    """Forbid the layout that bitsandbytes 0.50 turns weights into when a CPU has AVX-512 BF16.
+def choose_layout(model: PreTrainedModel, *, trained: bool) -> None:
+    """Forbid bitsandbytes' layout for CPUs with AVX-512 BF16 where it would do harm.
 
-    It does so at the first forward without gradients, such as the scoring before the first step.
-    Its product has no backward pass, rounds float32 models to bfloat16, and fails where a layer's
-    width is not a whole number of blocks.
+    bitsandbytes 0.50 turns weights into it at the first forward without gradients, such as the
+    scoring before the first step. Its product has no backward pass, rounds to bfloat16 whatever the
+    model's number format, and fails where a layer's width is not a whole number of blocks. Where
+    it fits, SmolLM2-135M wrote 2.6 times as many tokens a second.
     """
     for module in model.modules():
         if isinstance(module, Linear4bit):
-            module.support_avx512bf16_for_cpu = False
+            rounds = module.compute_dtype != torch.bfloat16
+            broken = module.in_features % _BLOCK != 0
+            if trained or rounds or broken:
+                module.support_avx512bf16_for_cpu = False
 
 
 def let_go_of_files(model: PreTrainedModel) -> None:
