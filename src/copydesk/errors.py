@@ -9,7 +9,9 @@
     |-- CannotShare (ValueError)             runs that cannot be mixed over one base
     |-- InUse (RuntimeError)                 another process holds it
     |-- Cancelled (RuntimeError)             somebody asked for it to end
+    |-- Busy (RuntimeError)                  more is asked than is taken at once; come again
     |-- Diverged (ArithmeticError)           a loss stopped being a number
+    |-- EngineDown (RuntimeError)            the generation engine has stopped
     |-- Unreachable (ConnectionError)        a package index or a hub did not answer
     |-- Damaged (OSError)                    a file does not match its recorded hash
     |-- NoRoom (OSError)                     the disk is full or may not be written
@@ -77,6 +79,25 @@ class Cancelled(CopydeskError, RuntimeError):
 
 class InUse(CopydeskError, RuntimeError):
     """Another process is working on it."""
+
+
+class Busy(CopydeskError, RuntimeError):
+    """More is asked than is taken at once."""
+
+    fault = "machine"
+
+    def __init__(
+        self, what: str, *, retry_seconds: float, where: str | None = None, todo: str | None = None
+    ) -> None:
+        super().__init__(what, where=where, todo=todo)
+        self.retry_seconds = retry_seconds
+        """When to come again, from now."""
+
+
+class EngineDown(CopydeskError, RuntimeError):
+    """The generation engine has stopped; it may be started again."""
+
+    fault = "machine"
 
 
 class Diverged(CopydeskError, ArithmeticError):

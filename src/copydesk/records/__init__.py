@@ -19,6 +19,16 @@ from copydesk.records._progress import (
     Progress,
     ignore_progress,
 )
+from copydesk.records._serving import (
+    AdapterRef,
+    Engine,
+    EngineState,
+    Generate,
+    Generated,
+    Job,
+    Piece,
+    TokenLogprob,
+)
 from copydesk.records._studies import (
     Choice,
     Comparison,
@@ -49,6 +59,7 @@ from copydesk.records._texts import (
 )
 
 __all__ = [
+    "AdapterRef",
     "Brief",
     "Chat",
     "ChatForm",
@@ -58,12 +69,17 @@ __all__ = [
     "Completion",
     "Document",
     "Draft",
+    "Engine",
+    "EngineState",
     "Example",
     "Fact",
     "Finding",
     "Form",
     "FunnelStep",
+    "Generate",
+    "Generated",
     "Intent",
+    "Job",
     "Latency",
     "Link",
     "Listener",
@@ -72,6 +88,7 @@ __all__ = [
     "MemoryParts",
     "Message",
     "MethodRow",
+    "Piece",
     "Plan",
     "Progress",
     "Purpose",
@@ -83,5 +100,6 @@ __all__ = [
     "Severity",
     "StyleGuide",
     "SweptRate",
+    "TokenLogprob",
     "ignore_progress",
 ]
