@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from copydesk.errors import (
     AlreadyThere,
@@ -23,23 +24,8 @@ from copydesk.errors import (
 )
 from copydesk.store._artifacts import LEFTOVER, Artifact, building, remove_leftovers
 from copydesk.store._files import storage_errors
+from copydesk.store._schema import SCHEMA, migrate
 
-SCHEMA = 1
-_TABLES = """
-CREATE TABLE clients (
-    name TEXT PRIMARY KEY,
-    created TEXT NOT NULL
-) STRICT;
-CREATE TABLE artifacts (
-    kind TEXT NOT NULL,
-    client TEXT NOT NULL REFERENCES clients (name) ON DELETE CASCADE,
-    number INTEGER NOT NULL,
-    path TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    created TEXT NOT NULL,
-    PRIMARY KEY (kind, client, number)
-) STRICT;
-"""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _WAIT_SECONDS = 30.0
 
@@ -104,7 +90,7 @@ class Catalogue:
                 todo="Use lower-case letters, digits and hyphens, 63 at most, e.g. acme-garden.",
             )
         try:
-            with self._writing():
+            with self.writing():
                 self._db.execute("INSERT INTO clients VALUES (?, ?)", (name, _now()))
         except sqlite3.IntegrityError as error:
             raise AlreadyThere(
@@ -114,13 +100,13 @@ class Catalogue:
     def forget_artifacts(self, name: str) -> None:
         """Take a client's artifacts off the list; their folders are the caller's to remove."""
         self.client(name)
-        with self._writing():
+        with self.writing():
             self._db.execute("DELETE FROM artifacts WHERE client = ?", (name,))
         remove_leftovers(self.root / "artifacts" / ".new")
 
     def forget(self, entry: Entry) -> None:
         """Take one artifact off the list; its folder is the caller's to remove."""
-        with self._writing():
+        with self.writing():
             self._db.execute(
                 "DELETE FROM artifacts WHERE kind = ? AND client = ? AND number = ?",
                 (entry.kind, entry.client, entry.number),
@@ -129,7 +115,7 @@ class Catalogue:
     def remove_client(self, name: str) -> None:
         """Forget a client and its artifacts; their folders are the caller's to remove."""
         self.client(name)
-        with self._writing():
+        with self.writing():
             self._db.execute("DELETE FROM clients WHERE name = ?", (name,))
         with _database_errors(self._file):
             self._db.execute("VACUUM")
@@ -196,7 +182,7 @@ class Catalogue:
         """
         origin = artifact.path
         try:
-            with self._writing():
+            with self.writing():
                 self.client(client)
                 target = self._free_place(kind, client)
                 with storage_errors(target):
@@ -277,6 +263,11 @@ class Catalogue:
         found = self.entries(kind, client)
         return found[-1] if found else None
 
+    def rows(self, query: str, *values: str | float | None) -> list[tuple[Any, ...]]:
+        """What a query finds, for the rooms that keep tables of their own here."""
+        with _database_errors(self._file):
+            return self._db.execute(query, values).fetchall()
+
     def _write_ahead(self) -> None:
         """Switch the file to write-ahead logging, so that readers and a writer do not wait.
 
@@ -294,7 +285,7 @@ class Catalogue:
                 return
 
     def _migrate(self) -> None:
-        with self._writing():
+        with self.writing():
             version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
             if version > SCHEMA:
                 raise Damaged(
@@ -302,17 +293,23 @@ class Catalogue:
                     where=str(self.root / "copydesk.db"),
                     todo="Upgrade Copydesk.",
                 )
-            if version == 0:
-                for statement in _TABLES.split(";"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {SCHEMA}")
+            if version < SCHEMA:
+                migrate(self._db, version)
 
     @contextlib.contextmanager
-    def _writing(self) -> Generator[None]:
+    def writing(self) -> Generator[sqlite3.Connection]:
+        """Change tables in one transaction, which other processes wait for.
+
+        It is undone where the block raises. A broken constraint is `sqlite3.IntegrityError`.
+
+        Raises:
+            NoRoom: the disk is full or may not be written.
+            InUse: another process keeps the catalogue busy.
+        """
         with _database_errors(self._file):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:  # SQLite rolls back by itself where the disk is full
