@@ -13,7 +13,7 @@ a bottleneck.
 
 from copydesk.models._activations import kept_bytes
 from copydesk.models._adapters import load_adapter, merge, merge_quantised
-from copydesk.models._attention import ATTENTION
+from copydesk.models._attention import ATTENTION, SegmentPrefix
 from copydesk.models._bank import Bank
 from copydesk.models._bases import BaseInfo, BaseStore, default_cache
 from copydesk.models._encode import encode_chat, encode_example, encode_examples, load_tokenizer
@@ -46,6 +46,14 @@ from copydesk.models._overlong import Overlong
 from copydesk.models._pack import Packed, pack, split_by_tokens
 from copydesk.models._quantise import Quantisation
 from copydesk.models._shared_prefix import shared_length
+from copydesk.models._side_by_side import (
+    Batch,
+    Lanes,
+    backward_batches,
+    make_lanes,
+    scoring_lanes,
+    two_at_once,
+)
 from copydesk.models._states import prefix_states
 from copydesk.models._template import template_digest
 from copydesk.models._tuned import Tuned, untuned
@@ -58,6 +66,7 @@ __all__ = [
     "Base",
     "BaseInfo",
     "BaseStore",
+    "Batch",
     "BottleneckSettings",
     "DoraSettings",
     "Encoded",
@@ -65,6 +74,7 @@ __all__ = [
     "EncodedSet",
     "ExampleLoss",
     "FullSettings",
+    "Lanes",
     "LoraSettings",
     "Method",
     "MethodSettings",
@@ -74,10 +84,12 @@ __all__ = [
     "PromptSettings",
     "QloraSettings",
     "Quantisation",
+    "SegmentPrefix",
     "Share",
     "Tuned",
     "allocate_state",
     "answer_losses",
+    "backward_batches",
     "backward_loss",
     "backward_losses",
     "default_cache",
@@ -93,6 +105,7 @@ __all__ = [
     "load_adapter",
     "load_base",
     "load_tokenizer",
+    "make_lanes",
     "merge",
     "merge_quantised",
     "pack",
@@ -100,8 +113,10 @@ __all__ = [
     "pick_dtype",
     "prefix_states",
     "quantisation_tensors",
+    "scoring_lanes",
     "shared_length",
     "split_by_tokens",
     "template_digest",
+    "two_at_once",
     "untuned",
 ]
