@@ -38,7 +38,7 @@ from copydesk.models import (
     untuned,
 )
 from copydesk.records import Chat, Document, Example, Listener, Message, Rejection
-from copydesk.store import building, held, json_digest
+from copydesk.store import Keyring, building, held, json_digest
 from copydesk.train import Recipe, Tuning, check_recipe, clear_run, make_settings, tune
 
 METHOD: Final = "full"
@@ -118,7 +118,7 @@ def train_foundation(
         after = _general_loss(tuning.tuned, text)
         result = _judged(target, base, text, tuning, reached, (before, after), most_forgetting)
         if result.registered:
-            _register(result, tuning, text, general)
+            _register(result, tuning, text, general, place.catalogue.keys)
         clear_run(folder)
     return result
 
@@ -300,9 +300,11 @@ def _judged(
     )
 
 
-def _register(result: Foundation, tuning: Tuning, text: _Text, general: Path | None) -> None:
+def _register(
+    result: Foundation, tuning: Tuning, text: _Text, general: Path | None, keys: Keyring
+) -> None:
     """Keep the tuned weights as a base of the workspace, with what it came from."""
-    with building(result.path, kind="base", inputs=tuning.recipe.inputs) as artifact:
+    with building(result.path, kind="base", inputs=tuning.recipe.inputs, keys=keys) as artifact:
         tuning.save(artifact.path)
         artifact.facts.update(
             parent=result.parent,

@@ -25,7 +25,7 @@ from copydesk.models import (
 from copydesk.registry import Version, find_version
 from copydesk.store import json_bytes, open_artifact, storage_errors
 
-_OURS = ("manifest.json", "metrics.jsonl")
+_OURS = ("manifest.json", "manifest.sig", "metrics.jsonl")
 
 
 def workspace_base(workspace: Place) -> BaseInfo:
@@ -36,8 +36,8 @@ def workspace_base(workspace: Place) -> BaseInfo:
 
 
 def load_version(workspace: Place, version: Version) -> Tuned:
-    """A version's model, checked against its hashes and loaded for generation."""
-    open_artifact(version.path)
+    """A version's model, checked against its signed hashes and loaded for generation."""
+    open_artifact(version.path, keys=workspace.catalogue.keys)
     device = pick_device()
     method = find_method(version.method)
     dtype = method.dtype("auto", device)
@@ -64,7 +64,7 @@ def export_version(workspace: Place, ref: str, *, to: str, folder: Path) -> Path
         raise AlreadyThere("The folder exists", where=str(folder), todo="Name a new one.")
     _check_form(version, to)
     leaves = find_method(version.method).leaves
-    open_artifact(version.path)
+    open_artifact(version.path, keys=workspace.catalogue.keys)
     aside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     try:

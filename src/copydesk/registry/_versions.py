@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from copydesk.errors import InvalidInput, UnknownName
-from copydesk.store import Artifact, Catalogue, Entry, open_artifact
+from copydesk.store import Artifact, Catalogue, Entry, changed_file, open_artifact
 
 KIND = "versions"
 
@@ -52,9 +52,10 @@ def versions(catalogue: Catalogue, client: str) -> tuple[Version, ...]:
 
 
 def find_version(catalogue: Catalogue, ref: str) -> Version:
-    """The version that `client` or `client@n` names.
+    """The version that `client` or `client@n` names, once its manifest's signature is checked.
 
     Raises:
+        Damaged: the manifest is not what was signed; names file, expected and found.
         UnknownName: no such client, or it has no such version; lists those it has.
         InvalidInput: what follows the @ is not a number.
     """
@@ -66,18 +67,20 @@ def find_version(catalogue: Catalogue, ref: str) -> Version:
         raise UnknownName(
             f"Client {client!r} has no version yet", todo=f"Train one with: copydesk train {client}"
         )
-    if not at:
-        return found[-1]
-    for version in found:
-        if str(version.number) == number:
+    for version in found[-1:] if not at else found:
+        if not at or str(version.number) == number:
+            open_artifact(version.path, verify=False, keys=catalogue.keys)
             return version
     names = ", ".join(version.name for version in found)
     raise UnknownName(f"There is no version {ref!r}", todo=f"Versions are: {names}.")
 
 
 def _version(entry: Entry) -> Version:
-    manifest = open_artifact(entry.path, verify=False).manifest
+    artifact = open_artifact(entry.path, verify=False)
+    manifest = artifact.manifest
     assert manifest is not None
+    if artifact.digest != entry.digest:
+        raise changed_file(entry.path / "manifest.json", entry.digest, artifact.digest)
     return Version(
         client=entry.client,
         number=entry.number,

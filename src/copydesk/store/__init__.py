@@ -2,7 +2,8 @@
 
 An artifact is a folder that is built aside, hashed file by file into `manifest.json`, and moved
 into place in one step: it is there whole or not at all. The catalogue (SQLite) lists clients and
-artifacts; a row is written only after its artifact is in place.
+artifacts; a row is written only after its artifact is in place. Manifests are signed with the
+workspace's own key.
 
 Reads and writes: the workspace's folder. Does not know: what is inside an artifact.
 """
@@ -20,21 +21,28 @@ from copydesk.store._files import (
     storage_errors,
 )
 from copydesk.store._locks import held
+from copydesk.store._revision import code_revision
+from copydesk.store._signatures import Keyring, changed_file, fingerprint, read_fingerprint
 
 __all__ = [
     "Artifact",
     "Catalogue",
     "ClientRow",
     "Entry",
+    "Keyring",
     "Manifest",
     "append_line",
     "building",
+    "changed_file",
+    "code_revision",
     "file_sha256",
+    "fingerprint",
     "folder_bytes",
     "held",
     "json_bytes",
     "json_digest",
     "open_artifact",
+    "read_fingerprint",
     "read_json",
     "replace_bytes",
     "storage_errors",

@@ -23,8 +23,9 @@ from copydesk.errors import (
     UnknownName,
 )
 from copydesk.store._artifacts import LEFTOVER, Artifact, building, remove_leftovers
-from copydesk.store._files import storage_errors
+from copydesk.store._files import flush_to_disk, storage_errors
 from copydesk.store._schema import SCHEMA, migrate
+from copydesk.store._signatures import Keyring
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _WAIT_SECONDS = 30.0
@@ -61,6 +62,7 @@ class Catalogue:
             NoRoom: the disk is full or may not be written.
         """
         self.root = root
+        self.keys = Keyring(root)
         self._file = root / "copydesk.db"
         with _database_errors(self._file):
             self._db = sqlite3.connect(self._file, timeout=_WAIT_SECONDS, isolation_level=None)
@@ -68,6 +70,7 @@ class Catalogue:
             with _database_errors(self._file):
                 self._write_ahead()
                 self._db.execute("PRAGMA foreign_keys = ON")
+                self._db.execute("PRAGMA secure_delete = ON")
             self._migrate()
         except BaseException:
             self._db.close()
@@ -164,14 +167,14 @@ class Catalogue:
         remove_leftovers(waiting)
         target = waiting / f"{LEFTOVER}{os.getpid()}-{uuid.uuid4().hex}"
         try:
-            with building(target, kind=kind, inputs=inputs) as artifact:
+            with building(target, kind=kind, inputs=inputs, flush=False) as artifact:
                 fill(artifact)
             return self.add(artifact, kind=kind, client=client)
         finally:
             shutil.rmtree(target, ignore_errors=True)
 
     def add(self, artifact: Artifact, *, kind: str, client: str) -> Entry:
-        """Number a finished artifact, move it to its place and list it.
+        """Number a finished artifact, sign it for its place, move it there and list it.
 
         The folder moves to `artifacts/KIND/CLIENT/NUMBER` before its row is written, so a row
         never points at something that is not whole. Where the row cannot be written the folder
@@ -187,7 +190,10 @@ class Catalogue:
                 target = self._free_place(kind, client)
                 with storage_errors(target):
                     target.parent.mkdir(parents=True, exist_ok=True)
+                    created = self.keys.seal(origin, place=target)
+                    flush_to_disk(origin)
                     shutil.move(origin, target)
+                    flush_to_disk(target.parent)
                 artifact.path = target
                 entry = Entry(
                     kind=kind,
@@ -195,7 +201,7 @@ class Catalogue:
                     number=int(target.name),
                     path=target,
                     digest=artifact.digest,
-                    created=_now(),
+                    created=created,
                 )
                 self._insert(entry)
         except BaseException:

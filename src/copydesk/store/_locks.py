@@ -1,7 +1,9 @@
 """Locks between processes: one file a name, released by the system when its holder dies."""
 
 import contextlib
+import datetime
 import os
+import platform
 from collections.abc import Generator
 from pathlib import Path
 
@@ -23,7 +25,8 @@ def held(folder: Path, name: str, *, doing: str, forget: bool = False) -> Genera
             raises.
 
     Raises:
-        InUse: another process holds it; the message says which and what it does.
+        InUse: another process holds it; the message says which, what it does, on which host and
+            since when.
     """
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +42,11 @@ def held(folder: Path, name: str, *, doing: str, forget: bool = False) -> Genera
         ) from error
     try:
         with storage_errors(note):
-            note.write_text(f"process {os.getpid()}, which {doing}", encoding="utf-8")
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            host = platform.node() or "this machine"
+            note.write_text(
+                f"process {os.getpid()}, which {doing}, on {host} since {now}", encoding="utf-8"
+            )
         yield
         if forget:
             _forget(folder / f"{name}.lock")
