@@ -34,6 +34,7 @@ _PRIVATE: Final = "signing.key"
 _PUBLIC: Final = "signing.pub"
 _TRUSTED: Final = "trusted"
 _KEY_BYTES: Final = 32
+_MOST_SEEN: Final = 100_000
 _MANIFEST_OF: Final = "copydesk manifest/1"
 _AGAIN: Final = (
     "Restore it from a backup, or make it again; `copydesk doctor` lists all that is wrong."
@@ -52,6 +53,7 @@ class Keyring:
         """Take a workspace's folder; nothing is read yet."""
         self.root = root
         self.folder = root / KEYS
+        self._seen: dict[Path, tuple[object, str]] = {}
 
     def own(self) -> bytes | None:
         """The workspace's public key, 32 bytes; None before there is one."""
@@ -156,6 +158,8 @@ class Keyring:
     def check_seal(self, folder: Path, manifest: bytes) -> str:
         """Check the signature of an artifact's manifest, given its bytes; the files are not read.
 
+        What was checked before is not checked again while neither file nor the keys change.
+
         Returns:
             The time that it was signed with.
 
@@ -163,6 +167,21 @@ class Keyring:
             Damaged: it has no signature, or one of another manifest, place or key.
         """
         file = folder / SIGNATURE
+        state = (hashlib.sha256(manifest).digest(), *map(_state, self._files(file)))
+        seen = self._seen.get(folder)
+        if seen is not None and seen[0] == state:
+            return seen[1]
+        created = self._check_seal(folder, manifest, file)
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        self._seen[folder] = (state, created)
+        return created
+
+    def _files(self, signature: Path) -> tuple[Path, ...]:
+        """What decides whether a signature counts."""
+        return signature, self.folder / _PUBLIC, self.folder / _TRUSTED
+
+    def _check_seal(self, folder: Path, manifest: bytes, file: Path) -> str:
         if not file.is_file():
             raise Damaged(
                 f"{folder.name} is not signed",
@@ -281,6 +300,15 @@ def read_fingerprint(text: str) -> str:
             todo="It has 32 hexadecimal digits; ask whoever signed for theirs (copydesk doctor).",
         )
     return plain
+
+
+def _state(file: Path) -> tuple[int, ...] | None:
+    """What changes when a file or folder does; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
 
 
 def _for_owner(path: str, flags: int) -> int:
