@@ -1,6 +1,5 @@
 """The workspace: opened, asked to do something, closed."""
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -8,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from copydesk.content import FORMATS, TrainingIndex, read_briefs
 from copydesk.corpus import read_style_guide
-from copydesk.desk._comparisons import forget_pooled
 from copydesk.desk._config import CONFIG_FILE, STARTER, Config, read_config
 from copydesk.desk._curating import curate_client
 from copydesk.desk._drafts import read_drafts, save_as, save_draft
+from copydesk.desk._erasing import Receipt, erase_client, pending_erasures
 from copydesk.desk._model_verbs import ModelVerbs
 from copydesk.desk._place import (
     DATASETS,
@@ -28,7 +27,8 @@ from copydesk.desk._sources import (
     search,
     search_pages,
 )
-from copydesk.desk._voice import client_voice, forget_voices
+from copydesk.desk._using import using
+from copydesk.desk._voice import client_voice
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
 from copydesk.evaluate import VoiceModel
 from copydesk.records import (
@@ -40,7 +40,7 @@ from copydesk.records import (
     ignore_progress,
 )
 from copydesk.registry import versions
-from copydesk.store import Catalogue, held, replace_bytes, storage_errors
+from copydesk.store import Catalogue, replace_bytes
 
 if TYPE_CHECKING:
     from copydesk.corpus.search import SearchPage
@@ -135,30 +135,20 @@ class Workspace(ModelVerbs):
         """All clients, by name."""
         return tuple(self._client_info(row.name) for row in self.catalogue.clients())
 
-    def delete_client(self, name: str) -> None:
-        """Remove a client and everything made from its pages.
+    def delete_client(self, name: str) -> Receipt:
+        """Remove a client and everything made from its pages; a signed receipt stays.
+
+        A deletion that was cut off is finished by asking again.
 
         Raises:
             UnknownName: there is none of that name.
-            InUse: it is being trained.
+            InUse: it is being used; says by whom.
         """
-        self.catalogue.client(name)
-        with held(self._place.locks, name, doing="deletes it", forget=True):
-            # Its name goes last: cut off before, the client is still there to be deleted again,
-            # and nothing is listed that is gone.
-            forget_pooled(self._place, name)
-            self.catalogue.forget_artifacts(name)
-            self.report_path.unlink(missing_ok=True)
-            forget_voices(self._place)
-            for folder in (
-                self.client_folder(name),
-                self._place.runs_folder(name),
-                self._place.cache_folder(name),
-            ):
-                _remove(folder)
-            for shelf in (self.root / "artifacts").glob("*"):
-                _remove(shelf / name)
-            self.catalogue.remove_client(name)
+        return erase_client(self._place, name, report=self.report_path)
+
+    def unfinished_deletions(self) -> tuple[str, ...]:
+        """Clients whose deletion was cut off; `delete_client` finishes it."""
+        return pending_erasures(self._place)
 
     def style_guide(self, client: str) -> StyleGuide:
         """The client's style guide; an empty one where none was given."""
@@ -215,18 +205,19 @@ class Workspace(ModelVerbs):
             Unreachable: a site does not answer.
             NotEnoughText: too few pages are left to train on and hold some out.
         """
-        return curate_client(
-            self._place,
-            client,
-            sources,
-            columns=columns,
-            keep=frozenset(keep),
-            contacts=contacts,
-            workers=workers,
-            right=right,
-            web=web,
-            listener=listener,
-        )
+        with using(self._place, client, doing="curates its pages"):
+            return curate_client(
+                self._place,
+                client,
+                sources,
+                columns=columns,
+                keep=frozenset(keep),
+                contacts=contacts,
+                workers=workers,
+                right=right,
+                web=web,
+                listener=listener,
+            )
 
     def documents(self, client: str) -> tuple[tuple[Material, ...], tuple[Material, ...]]:
         """Training and held-out pages and chats of the client's newest dataset.
@@ -323,9 +314,13 @@ class Workspace(ModelVerbs):
             variants=variants,
         )
         written: list[Written] = []
-        for draft in write_drafts(self._place, client, read, settings=settings, on_text=on_text):
-            path = save_draft(self._drafts_folder(draft.client), draft)
-            written.append(Written(draft=draft, path=save_as(path, draft, to)))
+        speaker = client.partition("@")[0]
+        with using(self._place, speaker, doing="writes drafts of it"):
+            for draft in write_drafts(
+                self._place, client, read, settings=settings, on_text=on_text
+            ):
+                path = save_draft(self._drafts_folder(draft.client), draft)
+                written.append(Written(draft=draft, path=save_as(path, draft, to)))
         return tuple(written)
 
     def drafts(self) -> tuple[Draft, ...]:
@@ -384,9 +379,3 @@ class Workspace(ModelVerbs):
             versions=len(versions(self.catalogue, name)),
             style_guide=any(self.client_folder(name).glob("style_guide.*")),
         )
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        with storage_errors(folder):
-            shutil.rmtree(folder)

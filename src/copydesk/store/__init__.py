@@ -20,7 +20,7 @@ from copydesk.store._files import (
     replace_bytes,
     storage_errors,
 )
-from copydesk.store._locks import held
+from copydesk.store._locks import held, holder_of, shared, users
 from copydesk.store._revision import code_revision
 from copydesk.store._signatures import Keyring, changed_file, fingerprint, read_fingerprint
 
@@ -39,11 +39,14 @@ __all__ = [
     "fingerprint",
     "folder_bytes",
     "held",
+    "holder_of",
     "json_bytes",
     "json_digest",
     "open_artifact",
     "read_fingerprint",
     "read_json",
     "replace_bytes",
+    "shared",
     "storage_errors",
+    "users",
 ]

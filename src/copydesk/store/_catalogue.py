@@ -120,8 +120,37 @@ class Catalogue:
         self.client(name)
         with self.writing():
             self._db.execute("DELETE FROM clients WHERE name = ?", (name,))
+
+    def compact(self) -> None:
+        """Leave nothing of deleted rows in the file or its log.
+
+        Raises:
+            InUse: another process reads the catalogue; what it needs cannot be dropped yet.
+        """
         with _database_errors(self._file):
             self._db.execute("VACUUM")
+            busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise InUse(
+                "The log of the catalogue still holds what was deleted: another process reads it",
+                where=str(self._file),
+                todo="Wait until it ends, then run the same command again.",
+            )
+
+    def relist(self, entry: Entry) -> None:
+        """List an artifact that is in place, and its client where the catalogue lost it.
+
+        Raises:
+            AlreadyThere: there is a row of that number.
+        """
+        try:
+            with self.writing():
+                self._db.execute(
+                    "INSERT OR IGNORE INTO clients VALUES (?, ?)", (entry.client, entry.created)
+                )
+                self._insert(entry)
+        except sqlite3.IntegrityError as error:
+            raise AlreadyThere(f"{entry.path} is listed already") from error
 
     def clients(self) -> tuple[ClientRow, ...]:
         """All clients, by name."""
@@ -262,6 +291,24 @@ class Catalogue:
                 created=created,
             )
             for number, path, digest, created in rows
+        )
+
+    def listed(self) -> tuple[Entry, ...]:
+        """All artifacts, by kind, client and number."""
+        rows = self.rows(
+            "SELECT kind, client, number, path, digest, created FROM artifacts"
+            " ORDER BY kind, client, number"
+        )
+        return tuple(
+            Entry(
+                kind=kind,
+                client=client,
+                number=number,
+                path=self.root / path,
+                digest=digest,
+                created=created,
+            )
+            for kind, client, number, path, digest, created in rows
         )
 
     def latest(self, kind: str, client: str) -> Entry | None:

@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import os
 import platform
+import uuid
 from collections.abc import Generator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from filelock import FileLock, Timeout
 
 from copydesk.errors import InUse
 from copydesk.store._files import storage_errors
+
+_USER = ".user-"
+"""Between the name of what is shared and who shares it."""
 
 
 @contextlib.contextmanager
@@ -53,6 +57,48 @@ def held(folder: Path, name: str, *, doing: str, forget: bool = False) -> Genera
     finally:
         note.unlink(missing_ok=True)
         lock.release()
+
+
+@contextlib.contextmanager
+def shared(folder: Path, name: str, *, doing: str) -> Generator[None]:
+    """Use what `name` stands for beside others who do; `users` tells whoever wants it alone.
+
+    Args:
+        folder: where locks lie.
+        name: what is used.
+        doing: what for, as others are told.
+    """
+    with held(
+        folder, f"{name}{_USER}{os.getpid()}-{uuid.uuid4().hex[:8]}", doing=doing, forget=True
+    ):
+        yield
+
+
+def users(folder: Path, name: str) -> list[str]:
+    """Who shares `name` now; what users that died have left is removed."""
+    return [
+        holder
+        for file in sorted(folder.glob(f"{name}{_USER}*.lock"))
+        if (holder := holder_of(folder, file.name.removesuffix(".lock"))) is not None
+    ]
+
+
+def holder_of(folder: Path, name: str) -> str | None:
+    """Who holds a lock; None where nobody does, and then a note or user's file of one that died is
+    removed."""
+    file, note = folder / f"{name}.lock", folder / f"{name}.holder"
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return note.read_text(encoding="utf-8") if note.exists() else "another process"
+    try:
+        note.unlink(missing_ok=True)
+        if _USER in name:
+            _forget(file)
+    finally:
+        lock.release()
+    return None
 
 
 def _forget(file: Path) -> None:
