@@ -23,6 +23,7 @@ from copydesk.desk._results import (
 from copydesk.desk._sources import ImportedSearches, web_settings
 from copydesk.desk._wishes import Wishes
 from copydesk.desk._workspace import Workspace, find_workspace, init, open_workspace
+from copydesk.desk.doctor import Examination, Trouble, examine
 
 __all__ = [
     "DEFAULT_HARDWARE",
@@ -30,6 +31,7 @@ __all__ = [
     "ClientInfo",
     "Config",
     "Curation",
+    "Examination",
     "FailedClient",
     "Foundation",
     "Gate",
@@ -37,9 +39,11 @@ __all__ = [
     "Receipt",
     "TrainedVersion",
     "Training",
+    "Trouble",
     "Wishes",
     "Workspace",
     "Written",
+    "examine",
     "find_workspace",
     "init",
     "list_bases",

@@ -8,7 +8,16 @@ workspace's own key.
 Reads and writes: the workspace's folder. Does not know: what is inside an artifact.
 """
 
-from copydesk.store._artifacts import Artifact, Manifest, building, open_artifact
+from copydesk.store._artifacts import (
+    Artifact,
+    Manifest,
+    building,
+    leftovers,
+    open_artifact,
+    read_manifest,
+    strange_files,
+    wrong_files,
+)
 from copydesk.store._catalogue import Catalogue, ClientRow, Entry
 from copydesk.store._files import (
     append_line,
@@ -42,11 +51,15 @@ __all__ = [
     "holder_of",
     "json_bytes",
     "json_digest",
+    "leftovers",
     "open_artifact",
     "read_fingerprint",
     "read_json",
+    "read_manifest",
     "replace_bytes",
     "shared",
     "storage_errors",
+    "strange_files",
     "users",
+    "wrong_files",
 ]

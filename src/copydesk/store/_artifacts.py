@@ -202,7 +202,15 @@ def _seal(
 
 def remove_leftovers(parent: Path) -> None:
     """Remove folders that processes which are no longer running left while building."""
+    for folder in leftovers(parent):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def leftovers(parent: Path) -> list[Path]:
+    """Unfinished artifacts in a folder whose builders are no longer running."""
+    found: list[Path] = []
     for folder in parent.glob(f"{LEFTOVER}*"):
         owner = folder.name.split("-")[1]
         if owner.isdecimal() and not is_running(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
+            found.append(folder)
+    return sorted(found)

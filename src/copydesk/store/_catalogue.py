@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 import time
+import urllib.parse
 import uuid
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -54,8 +55,12 @@ class Entry:
 class Catalogue:
     """The workspace's SQLite file. Open it, use it, close it; safe between processes."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
         """Open the catalogue in `root`, making it if it is missing.
+
+        Args:
+            root: the workspace.
+            read_only: change nothing, not even an older schema; also where nothing may be written.
 
         Raises:
             Damaged: the file is not a catalogue, or was written by a newer Copydesk.
@@ -64,6 +69,9 @@ class Catalogue:
         self.root = root
         self.keys = Keyring(root)
         self._file = root / "copydesk.db"
+        if read_only:
+            self._db = _reading(self._file)
+            return
         with _database_errors(self._file):
             self._db = sqlite3.connect(self._file, timeout=_WAIT_SECONDS, isolation_level=None)
         try:
@@ -341,11 +349,7 @@ class Catalogue:
         with self.writing():
             version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
             if version > SCHEMA:
-                raise Damaged(
-                    f"The catalogue has schema {version}; this Copydesk knows up to {SCHEMA}",
-                    where=str(self.root / "copydesk.db"),
-                    todo="Upgrade Copydesk.",
-                )
+                raise _newer(version, self._file)
             if version < SCHEMA:
                 migrate(self._db, version)
 
@@ -368,6 +372,38 @@ class Catalogue:
                 if self._db.in_transaction:  # SQLite rolls back by itself where the disk is full
                     self._db.execute("ROLLBACK")
                 raise
+
+
+def _reading(file: Path) -> sqlite3.Connection:
+    """A connection that only reads. Where SQLite cannot lock, it reads the file as it stands."""
+    with _database_errors(file):
+        for mode in ("mode=ro", "mode=ro&immutable=1"):
+            address = f"file:{urllib.parse.quote(str(file))}?{mode}"
+            db = sqlite3.connect(address, timeout=_WAIT_SECONDS, isolation_level=None, uri=True)
+            try:
+                version = int(db.execute("PRAGMA user_version").fetchone()[0])
+                db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            except sqlite3.OperationalError:
+                db.close()
+                if mode != "mode=ro":
+                    raise
+            except BaseException:
+                db.close()
+                raise
+            else:
+                if version > SCHEMA:
+                    db.close()
+                    raise _newer(version, file)
+                return db
+    raise AssertionError("the second mode returns or raises")
+
+
+def _newer(version: int, file: Path) -> Damaged:
+    return Damaged(
+        f"The catalogue has schema {version}; this Copydesk knows up to {SCHEMA}",
+        where=str(file),
+        todo="Upgrade Copydesk.",
+    )
 
 
 @contextlib.contextmanager
@@ -411,7 +447,7 @@ def _explained(error: sqlite3.DatabaseError, file: Path) -> CopydeskError:
     return Damaged(
         f"The catalogue cannot be used: {error}",
         where=where,
-        todo="Restore copydesk.db from a backup.",
+        todo="See what can be saved: copydesk doctor --repair; or restore it from a backup.",
     )
 
 

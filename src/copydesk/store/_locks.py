@@ -83,19 +83,26 @@ def users(folder: Path, name: str) -> list[str]:
     ]
 
 
-def holder_of(folder: Path, name: str) -> str | None:
-    """Who holds a lock; None where nobody does, and then a note or user's file of one that died is
-    removed."""
+def holder_of(folder: Path, name: str, *, tidy: bool = True) -> str | None:
+    """Who holds a lock; None where nobody does.
+
+    With `tidy` the note, or the file of a user, that one who died has left is then removed.
+
+    Raises:
+        NoRoom: the folder may not be written, so that nothing can be locked in it.
+    """
     file, note = folder / f"{name}.lock", folder / f"{name}.holder"
     lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        with storage_errors(folder):
+            lock.acquire(timeout=0)
     except Timeout:
         return note.read_text(encoding="utf-8") if note.exists() else "another process"
     try:
-        note.unlink(missing_ok=True)
-        if _USER in name:
-            _forget(file)
+        if tidy:
+            note.unlink(missing_ok=True)
+            if _USER in name:
+                _forget(file)
     finally:
         lock.release()
     return None

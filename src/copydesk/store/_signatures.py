@@ -135,15 +135,20 @@ class Keyring:
             )
         return public
 
-    def seal(self, folder: Path, *, place: Path) -> str:
+    def seal(self, folder: Path, *, place: Path, created: str | None = None) -> str:
         """Sign the manifest in `folder` for the artifact's `place` in the workspace.
 
         The signature's bytes are flushed to disk, its name in the folder is not.
 
+        Args:
+            folder: where the artifact is now.
+            place: where it will be.
+            created: the time to sign with, where it is known from before; else now.
+
         Returns:
             The time that it is signed with, which the catalogue's row has too.
         """
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+        now = created or datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
         record = {
             "place": self._relative(place),
             "created": now,
@@ -151,8 +156,10 @@ class Keyring:
         }
         file = folder / SIGNATURE
         with storage_errors(file):
-            file.write_bytes(json_bytes(self.sign(_MANIFEST_OF, record)))
-            flush_to_disk(file)
+            aside = folder / f".{SIGNATURE}.part"
+            aside.write_bytes(json_bytes(self.sign(_MANIFEST_OF, record)))
+            flush_to_disk(aside)
+            aside.replace(file)
         return now
 
     def check_seal(self, folder: Path, manifest: bytes) -> str:
