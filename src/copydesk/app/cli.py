@@ -14,6 +14,7 @@ from copydesk.app import (
     _draft_commands,
     _foundation_commands,
     _planning_commands,
+    _registry_commands,
     _source_commands,
     _tuning_commands,
 )
@@ -35,6 +36,7 @@ for part in (
     _foundation_commands,
     _tuning_commands,
     _planning_commands,
+    _registry_commands,
     _draft_commands,
 ):
     app.add_typer(part.commands)

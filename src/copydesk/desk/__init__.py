@@ -6,12 +6,15 @@ how anything is shown. Importing it does not import torch; verbs that need it do
 
 from copydesk.desk._bases import list_bases, pull_base
 from copydesk.desk._config import Config
+from copydesk.desk._diffing import PagesChanged, Pair, SampleDraft, VersionDiff
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run, published_claims
+from copydesk.desk._promoting import ClientHistory, VersionState
 from copydesk.desk._recipes import read_recipe
 from copydesk.desk._results import (
     Checked,
     ClientInfo,
     Curation,
+    Evaluated,
     FailedClient,
     Foundation,
     Gate,
@@ -26,15 +29,22 @@ from copydesk.desk._workspace import Workspace, find_workspace, init, open_works
 __all__ = [
     "DEFAULT_HARDWARE",
     "Checked",
+    "ClientHistory",
     "ClientInfo",
     "Config",
     "Curation",
+    "Evaluated",
     "FailedClient",
     "Foundation",
     "Gate",
     "ImportedSearches",
+    "PagesChanged",
+    "Pair",
+    "SampleDraft",
     "TrainedVersion",
     "Training",
+    "VersionDiff",
+    "VersionState",
     "Wishes",
     "Workspace",
     "Written",
