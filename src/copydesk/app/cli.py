@@ -15,6 +15,7 @@ from copydesk.app import (
     _foundation_commands,
     _keeping_commands,
     _planning_commands,
+    _registry_commands,
     _source_commands,
     _tuning_commands,
 )
@@ -36,6 +37,7 @@ for part in (
     _foundation_commands,
     _tuning_commands,
     _planning_commands,
+    _registry_commands,
     _draft_commands,
     _keeping_commands,
 ):

@@ -6,13 +6,16 @@ how anything is shown. Importing it does not import torch; verbs that need it do
 
 from copydesk.desk._bases import list_bases, pull_base
 from copydesk.desk._config import Config
+from copydesk.desk._diffing import PagesChanged, Pair, SampleDraft, VersionDiff
 from copydesk.desk._erasing import Receipt
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run, published_claims
+from copydesk.desk._promoting import ClientHistory, VersionState
 from copydesk.desk._recipes import read_recipe
 from copydesk.desk._results import (
     Checked,
     ClientInfo,
     Curation,
+    Evaluated,
     FailedClient,
     Foundation,
     Gate,
@@ -28,18 +31,25 @@ from copydesk.desk.doctor import Examination, Trouble, examine
 __all__ = [
     "DEFAULT_HARDWARE",
     "Checked",
+    "ClientHistory",
     "ClientInfo",
     "Config",
     "Curation",
+    "Evaluated",
     "Examination",
     "FailedClient",
     "Foundation",
     "Gate",
     "ImportedSearches",
+    "PagesChanged",
+    "Pair",
     "Receipt",
+    "SampleDraft",
     "TrainedVersion",
     "Training",
     "Trouble",
+    "VersionDiff",
+    "VersionState",
     "Wishes",
     "Workspace",
     "Written",

@@ -61,6 +61,25 @@ def client_voice(place: Place, client: str) -> VoiceModel:
     return model
 
 
+def voice_against(
+    place: Place, client: str, own: Sequence[Material], drafts: Sequence[str]
+) -> VoiceModel | None:
+    """A client's voice, learned also against what a base writes of the client's titles.
+
+    Nothing is so easily taken for a client as a base that was given its briefs. It is fitted anew
+    each time and not kept. None where there is too little text.
+    """
+    contrast = {
+        row.name: _texts(client_material(place, row.name)[0])
+        for row in place.catalogue.clients()
+        if row.name != client and place.catalogue.latest(DATASETS, row.name) is not None
+    }
+    try:
+        return _fitted(client, _texts(own), contrast, drafts)
+    except NotEnoughText:
+        return None
+
+
 def forget_voices(place: Place) -> None:
     """Remove all voice models: each was learned against the pages of the other clients too."""
     for folder in (place.root / "cache").glob(f"*/{_FOLDER}"):
@@ -136,13 +155,21 @@ def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda f: (f.start, f.rule, f.end, f.message)))
 
 
-def _fitted(client: str, own: Sequence[str], contrast: Mapping[str, Sequence[str]]) -> VoiceModel:
+def _fitted(
+    client: str,
+    own: Sequence[str],
+    contrast: Mapping[str, Sequence[str]],
+    drafts: Sequence[str] = (),
+) -> VoiceModel:
     # scikit-learn takes a second to import, and most calls find the model in the cache.
     from copydesk.evaluate import fit_voice
 
     general = {"general texts": [answer for _, _, answer in general_chats()]}
     return fit_voice(
-        own, {**contrast, **_samples(own), **general}, names=(client.replace("-", " "),)
+        own,
+        {**contrast, **_samples(own), **general},
+        drafts=drafts,
+        names=(client.replace("-", " "),),
     )
 
 

@@ -20,6 +20,8 @@ from copydesk.desk._place import (
     client_style_guide,
     client_training_index,
 )
+from copydesk.desk._promoting import client_history
+from copydesk.desk._registry_verbs import RegistryVerbs
 from copydesk.desk._results import Checked, ClientInfo, Curation, Written
 from copydesk.desk._sources import (
     ImportedSearches,
@@ -39,7 +41,6 @@ from copydesk.records import (
     StyleGuide,
     ignore_progress,
 )
-from copydesk.registry import versions
 from copydesk.store import Catalogue, replace_bytes
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def find_workspace(path: PathLike | None = None) -> Path | None:
     return next((folder for folder in tried if (folder / CONFIG_FILE).is_file()), None)
 
 
-class Workspace(ModelVerbs):
+class Workspace(ModelVerbs, RegistryVerbs):
     """A folder with `copydesk.toml`, the catalogue and the artifacts. Usable in a `with`."""
 
     def __init__(self, root: Path) -> None:
@@ -283,7 +284,7 @@ class Workspace(ModelVerbs):
         """Write a checked draft for each brief, by `client` or `client@n`; drafts are kept.
 
         Args:
-            client: the newest version speaks, or the one named.
+            client: the version that speaks, see `registry.live_version`, or the one named.
             briefs: briefs, or files of them: YAML, CSV, XLSX.
             temperature: 0 is greedy.
             top_p: share of the probability that tokens are drawn from.
@@ -373,9 +374,12 @@ class Workspace(ModelVerbs):
     def _client_info(self, name: str) -> ClientInfo:
         entry = self.catalogue.latest(DATASETS, name)
         counted = sum(map(len, self.documents(name))) if entry else 0
+        found = client_history(self._place, name)
         return ClientInfo(
             name=name,
             documents=counted,
-            versions=len(versions(self.catalogue, name)),
+            versions=len(found.versions),
+            live=found.live,
+            stale=found.stale,
             style_guide=any(self.client_folder(name).glob("style_guide.*")),
         )

@@ -45,6 +45,12 @@ from copydesk.models._optimizers import allocate_state, eight_bit_adamw, eight_b
 from copydesk.models._overlong import Overlong
 from copydesk.models._pack import Packed, pack, split_by_tokens
 from copydesk.models._quantise import Quantisation
+from copydesk.models._servable import (
+    adapter_faults,
+    finite_logits,
+    merge_difference,
+    weights_finite,
+)
 from copydesk.models._shared_prefix import shared_length
 from copydesk.models._states import prefix_states
 from copydesk.models._template import template_digest
@@ -76,6 +82,7 @@ __all__ = [
     "Quantisation",
     "Share",
     "Tuned",
+    "adapter_faults",
     "allocate_state",
     "answer_losses",
     "backward_loss",
@@ -87,6 +94,7 @@ __all__ = [
     "encode_example",
     "encode_examples",
     "find_method",
+    "finite_logits",
     "free_memory",
     "hollow_base",
     "kept_bytes",
@@ -94,6 +102,7 @@ __all__ = [
     "load_base",
     "load_tokenizer",
     "merge",
+    "merge_difference",
     "merge_quantised",
     "pack",
     "pick_device",
@@ -104,4 +113,5 @@ __all__ = [
     "split_by_tokens",
     "template_digest",
     "untuned",
+    "weights_finite",
 ]
