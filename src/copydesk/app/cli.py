@@ -13,7 +13,9 @@ from copydesk.app import (
     _client_commands,
     _draft_commands,
     _foundation_commands,
+    _keeping_commands,
     _planning_commands,
+    _registry_commands,
     _source_commands,
     _tuning_commands,
 )
@@ -35,7 +37,9 @@ for part in (
     _foundation_commands,
     _tuning_commands,
     _planning_commands,
+    _registry_commands,
     _draft_commands,
+    _keeping_commands,
 ):
     app.add_typer(part.commands)
 

@@ -6,12 +6,16 @@ how anything is shown. Importing it does not import torch; verbs that need it do
 
 from copydesk.desk._bases import list_bases, pull_base
 from copydesk.desk._config import Config
+from copydesk.desk._diffing import PagesChanged, Pair, SampleDraft, VersionDiff
+from copydesk.desk._erasing import Receipt
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run, published_claims
+from copydesk.desk._promoting import ClientHistory, VersionState
 from copydesk.desk._recipes import read_recipe
 from copydesk.desk._results import (
     Checked,
     ClientInfo,
     Curation,
+    Evaluated,
     FailedClient,
     Foundation,
     Gate,
@@ -22,22 +26,34 @@ from copydesk.desk._results import (
 from copydesk.desk._sources import ImportedSearches, web_settings
 from copydesk.desk._wishes import Wishes
 from copydesk.desk._workspace import Workspace, find_workspace, init, open_workspace
+from copydesk.desk.doctor import Examination, Trouble, examine
 
 __all__ = [
     "DEFAULT_HARDWARE",
     "Checked",
+    "ClientHistory",
     "ClientInfo",
     "Config",
     "Curation",
+    "Evaluated",
+    "Examination",
     "FailedClient",
     "Foundation",
     "Gate",
     "ImportedSearches",
+    "PagesChanged",
+    "Pair",
+    "Receipt",
+    "SampleDraft",
     "TrainedVersion",
     "Training",
+    "Trouble",
+    "VersionDiff",
+    "VersionState",
     "Wishes",
     "Workspace",
     "Written",
+    "examine",
     "find_workspace",
     "init",
     "list_bases",

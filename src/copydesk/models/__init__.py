@@ -45,6 +45,12 @@ from copydesk.models._optimizers import allocate_state, eight_bit_adamw, eight_b
 from copydesk.models._overlong import Overlong
 from copydesk.models._pack import Packed, pack, split_by_tokens
 from copydesk.models._quantise import Quantisation
+from copydesk.models._servable import (
+    adapter_faults,
+    finite_logits,
+    merge_difference,
+    weights_finite,
+)
 from copydesk.models._shared_prefix import shared_length
 from copydesk.models._side_by_side import (
     Batch,
@@ -87,6 +93,7 @@ __all__ = [
     "SegmentPrefix",
     "Share",
     "Tuned",
+    "adapter_faults",
     "allocate_state",
     "answer_losses",
     "backward_batches",
@@ -99,6 +106,7 @@ __all__ = [
     "encode_example",
     "encode_examples",
     "find_method",
+    "finite_logits",
     "free_memory",
     "hollow_base",
     "kept_bytes",
@@ -107,6 +115,7 @@ __all__ = [
     "load_tokenizer",
     "make_lanes",
     "merge",
+    "merge_difference",
     "merge_quantised",
     "pack",
     "pick_device",
@@ -119,4 +128,5 @@ __all__ = [
     "template_digest",
     "two_at_once",
     "untuned",
+    "weights_finite",
 ]
