@@ -13,6 +13,7 @@ from copydesk.app import (
     _client_commands,
     _draft_commands,
     _foundation_commands,
+    _key_commands,
     _planning_commands,
     _source_commands,
     _tuning_commands,
@@ -36,6 +37,7 @@ for part in (
     _tuning_commands,
     _planning_commands,
     _draft_commands,
+    _key_commands,
 ):
     app.add_typer(part.commands)
 

@@ -6,6 +6,7 @@ how anything is shown. Importing it does not import torch; verbs that need it do
 
 from copydesk.desk._bases import list_bases, pull_base
 from copydesk.desk._config import Config
+from copydesk.desk._keys import IssuedKey, Key, Keys
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run, published_claims
 from copydesk.desk._recipes import read_recipe
 from copydesk.desk._results import (
@@ -33,6 +34,9 @@ __all__ = [
     "Foundation",
     "Gate",
     "ImportedSearches",
+    "IssuedKey",
+    "Key",
+    "Keys",
     "TrainedVersion",
     "Training",
     "Wishes",
