@@ -26,7 +26,7 @@ def key_add(
     admin: Annotated[
         bool, typer.Option("--admin", help="The admin port: metrics and state.")
     ] = False,
-    rate: Annotated[float | None, typer.Option(help="Most requests a minute.")] = None,
+    rate: Annotated[int | None, typer.Option(help="Most requests a minute.")] = None,
     quota: Annotated[int | None, typer.Option(help="Most tokens a calendar month (UTC).")] = None,
     label: Annotated[str, typer.Option(help="A note for you.")] = "",
     as_json: AsJson = False,
@@ -110,7 +110,7 @@ def _show_issued(issued: IssuedKey, *, as_json: bool) -> None:
 def _line(key: Key) -> str:
     allowed = ["every client"] if key.every_client else list(key.clients)
     allowed += [word for word, has in (("base", key.base), ("admin", key.admin)) if has]
-    rate = f"{key.rate:g} a minute" if key.rate else "any rate"
+    rate = f"{key.rate} a minute" if key.rate else "any rate"
     quota = f"of {key.quota:,}" if key.quota else "without a quota"
     parts = [
         key.id,

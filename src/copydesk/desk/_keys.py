@@ -34,7 +34,7 @@ class Key:
     """Whether it may use the base without an adapter."""
     admin: bool
     """Whether the admin port answers it."""
-    rate: float | None
+    rate: int | None
     """Requests a minute."""
     quota: int | None
     """Tokens a calendar month (UTC), of prompts and answers together."""
@@ -78,7 +78,7 @@ class Keys:
         every_client: bool = False,
         base: bool = False,
         admin: bool = False,
-        rate: float | None = None,
+        rate: int | None = None,
         quota: int | None = None,
         label: str = "",
     ) -> IssuedKey:
@@ -104,7 +104,7 @@ class Keys:
             )
         if clients and every_client:
             raise InvalidInput("Every client is allowed, and some are named", todo="Use one.")
-        if rate is not None and not 0 < rate < 1e9:
+        if rate is not None and not 0 < rate < 2**31:
             raise InvalidInput("The rate is not positive", todo="Give requests a minute, e.g. 60.")
         if quota is not None and not 0 < quota < 2**62:
             raise InvalidInput(

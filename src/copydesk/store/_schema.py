@@ -26,7 +26,7 @@ CREATE TABLE keys (
     every_client INTEGER NOT NULL,
     base INTEGER NOT NULL,
     admin INTEGER NOT NULL,
-    rate REAL,
+    rate INTEGER,
     quota INTEGER,
     created TEXT NOT NULL,
     revoked TEXT
