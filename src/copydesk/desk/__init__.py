@@ -20,6 +20,7 @@ from copydesk.desk._results import (
     Training,
     Written,
 )
+from copydesk.desk._roster import Roster, ServedModel
 from copydesk.desk._sources import ImportedSearches, web_settings
 from copydesk.desk._wishes import Wishes
 from copydesk.desk._workspace import Workspace, find_workspace, init, open_workspace
@@ -37,6 +38,8 @@ __all__ = [
     "IssuedKey",
     "Key",
     "Keys",
+    "Roster",
+    "ServedModel",
     "TrainedVersion",
     "Training",
     "Wishes",

@@ -132,12 +132,8 @@ class Keys:
         rows = self._catalogue.rows(f"SELECT {_COLUMNS} FROM keys ORDER BY created, id")
         return tuple(self._key(row) for row in rows)
 
-    def any_live(self) -> bool:
-        """Whether there is a key that is not revoked: from then on nobody is answered without."""
-        return bool(self._catalogue.rows("SELECT 1 FROM keys WHERE revoked IS NULL LIMIT 1"))
-
     def ever_made(self) -> bool:
-        """Whether there is any key, revoked or not."""
+        """Whether there is any key, revoked or not: from then on nobody is answered without."""
         return bool(self._catalogue.rows("SELECT 1 FROM keys LIMIT 1"))
 
     def get(self, ident: str) -> Key:
@@ -194,14 +190,14 @@ class Keys:
         key = self._key(rows[0][:-1])
         return None if key.revoked else key
 
-    def count(self, ident: str, *, tokens: int) -> None:
-        """Add one request and its tokens to what a key has used in this month."""
+    def count(self, ident: str, *, tokens: int, requests: int = 1) -> None:
+        """Add requests and their tokens to what a key has used in this month."""
         with self._catalogue.writing() as db:
             db.execute(
-                "INSERT INTO key_use SELECT id, ?, 1, ? FROM keys WHERE id = ?"
+                "INSERT INTO key_use SELECT id, ?, ?, ? FROM keys WHERE id = ?"
                 " ON CONFLICT (key, month) DO UPDATE SET"
-                " requests = requests + 1, tokens = tokens + excluded.tokens",
-                (_month(), tokens, ident),
+                " requests = requests + excluded.requests, tokens = tokens + excluded.tokens",
+                (_month(), requests, tokens, ident),
             )
 
     def _key(self, row: tuple[Any, ...]) -> Key:

@@ -109,9 +109,7 @@ class Roster:
         return None
 
     def _base(self) -> ServedModel:
-        return ServedModel(
-            id=self.base_id, name=self.base_id, client="", adapter=None, created=0
-        )
+        return ServedModel(id=self.base_id, name=self.base_id, client="", adapter=None, created=0)
 
     def _served(self, model: str, version: Version) -> ServedModel:
         return ServedModel(

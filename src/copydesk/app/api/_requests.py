@@ -4,7 +4,14 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 _Text = Annotated[str, StringConstraints(max_length=4 << 20)]
@@ -86,6 +93,14 @@ class ResponseFormat(BaseModel):
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _schema_where_one_is_due(self) -> "ResponseFormat":
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise PydanticCustomError(
+                "schema", "json_schema is given with the type json_schema, and only with it"
+            )
+        return self
 
     @property
     def schema_wanted(self) -> dict[str, Any] | None:
