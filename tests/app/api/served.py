@@ -34,11 +34,13 @@ class Served:
     service: Service
     engine: Engine
     ending: threading.Event
+    closing: contextlib.ExitStack
 
     def client(self, key: str = "none", **more: object) -> OpenAI:
         """The official client, pointed here."""
         given = {"max_retries": 0, "timeout": 60.0} | more
-        return OpenAI(base_url=f"{self.url}/v1", api_key=key, **given)  # type: ignore[arg-type]
+        made = OpenAI(base_url=f"{self.url}/v1", api_key=key, **given)  # type: ignore[arg-type]
+        return self.closing.enter_context(made)
 
     def post(self, path: str, body: object, **headers: str) -> httpx2.Response:
         return httpx2.post(self.url + path, json=body, headers=headers, timeout=60.0)
@@ -116,7 +118,8 @@ def serving(
     thread.start()
     try:
         assert ready.wait(10)
-        yield Served(url, admin_url, service, engine, ending)
+        with contextlib.ExitStack() as closing:
+            yield Served(url, admin_url, service, engine, ending, closing)
     finally:
         ending.set()
         thread.join()

@@ -1,103 +1,25 @@
-"""From a request to the engine's, and from what it says to an answer."""
+"""A request under way: handed to the engine, and what it says made into an answer."""
 
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from copydesk.app.api._answers import Answer, ChatStyle, Signature, Style, TextStyle, sign, usage
-from copydesk.app.api._limits import Limits
-from copydesk.app.api._problems import Problem, json_response, problem_of
-from copydesk.app.api._requests import ChatRequest, CompletionRequest, Sampled, schema_size
+from copydesk.app.api._answers import Answer, Signature, sign, usage
+from copydesk.app.api._problems import json_response, problem_of
+from copydesk.app.api._requests import Sampled
 from copydesk.app.api._running import Event, Running, unless_gone
 from copydesk.app.api._service import Service
 from copydesk.app.api._stream import DONE, EventStream, event
 from copydesk.app.api._visits import Visit
+from copydesk.app.api._wanted import Prompt, Wanted, check_limits
 from copydesk.desk import ServedModel
 from copydesk.errors import CopydeskError, EngineDown
-from copydesk.records import Generate, Message, Piece, Sampling
+from copydesk.records import Generate, Piece, Sampling
 
-_TEXT_TOKENS = 16
-"""Tokens of a `/v1/completions` that does not say how many, as with OpenAI."""
 _CHARACTERS_A_TOKEN = 4
 """About, in English: for prompts whose answer was broken off before they were counted."""
-Prompt = tuple[Message, ...] | str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What both kinds of requests come to."""
-
-    prompts: tuple[Prompt, ...]
-    choices: int
-    """Of each prompt."""
-    max_tokens: int
-    logprobs: int | None
-    schema: dict[str, object] | None
-    style: Style
-    prefix: str
-    """Of the answer's id."""
-
-    @property
-    def most_tokens(self) -> int:
-        """That all answers together may have."""
-        return len(self.prompts) * self.choices * self.max_tokens
-
-
-def wanted_chat(asked: ChatRequest, limits: Limits) -> Wanted:
-    """What a chat asks for.
-
-    Raises:
-        Problem: it is over a limit, or contradicts itself.
-    """
-    if asked.max_tokens and asked.max_completion_tokens:
-        raise _over("max_tokens", "give max_completion_tokens or max_tokens, not both")
-    if asked.top_logprobs is not None and not asked.logprobs:
-        raise _over("top_logprobs", "top_logprobs needs logprobs: true")
-    if len(asked.messages) > limits.messages:
-        raise _over("messages", f"there are over {limits.messages} messages")
-    chat = tuple(
-        Message(role="system" if turn.role == "developer" else turn.role, content=turn.text)
-        for turn in asked.messages
-    )
-    _keep_length("messages", [turn.content for turn in chat], limits)
-    schema = asked.response_format.schema_wanted if asked.response_format else None
-    if schema:
-        characters, depth = schema_size(schema)
-        if depth > limits.schema_depth or characters > limits.schema_characters:
-            raise _over("response_format", "the schema is too long or too deep")
-    wants = asked.max_completion_tokens or asked.max_tokens or limits.max_tokens
-    return Wanted(
-        prompts=(chat,),
-        choices=asked.n or 1,
-        max_tokens=wants,
-        logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
-        schema=schema,
-        style=ChatStyle(logprobs=bool(asked.logprobs)),
-        prefix="chatcmpl",
-    )
-
-
-def wanted_text(asked: CompletionRequest, limits: Limits) -> Wanted:
-    """What a plain continuation asks for.
-
-    Raises:
-        Problem: it is over a limit, or contradicts itself.
-    """
-    if asked.best_of is not None and asked.best_of != (asked.n or 1):
-        raise _over("best_of", "best_of is supported only where it equals n")
-    _keep_length("prompt", asked.prompts, limits)
-    return Wanted(
-        prompts=tuple(asked.prompts),
-        choices=asked.n or 1,
-        max_tokens=asked.max_tokens or _TEXT_TOKENS,
-        logprobs=asked.logprobs,
-        schema=None,
-        style=TextStyle(logprobs=asked.logprobs),
-        prefix="cmpl",
-    )
 
 
 async def answer(request: Request, service: Service, asked: Sampled, wanted: Wanted) -> Response:
@@ -109,7 +31,7 @@ async def answer(request: Request, service: Service, asked: Sampled, wanted: Wan
     """
     visit: Visit = request.state.visit
     limits = service.limits
-    _check(asked, wanted, limits)
+    check_limits(asked, wanted, limits)
     model = await service.front.find_model(visit.key, asked.model)
     visit.model, visit.client = model.name, model.client
     visit.choices = len(wanted.prompts) * wanted.choices
@@ -283,33 +205,6 @@ async def _chained(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[
 def _nth(seed: int, number: int) -> int:
     """The seed of the nth answer: the given one for the first, within 63 bits for all."""
     return seed if number == 0 else (seed + number * 0x9E3779B97F4A7C15) % 2**63
-
-
-def _check(asked: Sampled, wanted: Wanted, limits: Limits) -> None:
-    if len(wanted.prompts) * wanted.choices > limits.choices:
-        raise _over("n", f"over {limits.choices} answers are asked for at once")
-    if wanted.max_tokens > limits.max_tokens:
-        raise _over("max_tokens", f"at most {limits.max_tokens} tokens are made for an answer")
-    if len(asked.stops) > limits.stops:
-        raise _over("stop", f"there are over {limits.stops} stop strings")
-    if any(len(stop) > limits.stop_characters for stop in asked.stops):
-        raise _over("stop", f"a stop string has over {limits.stop_characters} characters")
-    if asked.stream_options is not None and not asked.stream:
-        raise _over("stream_options", "stream_options needs stream: true")
-
-
-def _keep_length(param: str, texts: Sequence[str], limits: Limits) -> None:
-    if sum(map(len, texts)) > limits.prompt_characters:
-        raise Problem(
-            status=400,
-            message=f"The prompt has over {limits.prompt_characters} characters",
-            code="context_length_exceeded",
-            param=param,
-        )
-
-
-def _over(param: str, why: str) -> Problem:
-    return Problem(status=400, message=f"{param}: {why}", code="invalid_value", param=param)
 
 
 def _shown(prompt: Prompt) -> object:

@@ -9,12 +9,13 @@ from starlette.responses import Response
 
 from copydesk.app.api._answers import model_entry
 from copydesk.app.api._gate import App, Gate, Gone, broken
-from copydesk.app.api._generating import answer, wanted_chat, wanted_text
+from copydesk.app.api._generating import answer
 from copydesk.app.api._problems import Problem, json_response, problem_of, problem_of_fields
 from copydesk.app.api._requests import ChatRequest, CompletionRequest
 from copydesk.app.api._service import Service
 from copydesk.app.api._shapes import ChatCompletion, Model, ModelList, TextCompletion, errors
 from copydesk.app.api._visits import GONE, Visit
+from copydesk.app.api._wanted import wanted_chat, wanted_text
 from copydesk.errors import CopydeskError
 
 _DESCRIPTION = """\
