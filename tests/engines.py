@@ -73,6 +73,7 @@ class SmallEngine:
         self.steps = 0
         self._models: dict[str, Tuned] = {}
         self._jobs: deque[SmallJob] = deque()
+        self._active = 0
         self._status = "ready"
         self._lock = threading.Lock()
         self._dies = False
@@ -102,18 +103,19 @@ class SmallEngine:
                 raise Busy("The queue is full", retry_seconds=2.5)
             job = SmallJob(request, list(prompt), on_piece, on_end)
             self._jobs.append(job)
+            self._active += 1
         return job
 
     def state(self) -> EngineState:
         figures = {"steps_total": float(self.steps)}
         status: Any = self._status
-        return EngineState(status=status, running=len(self._jobs), waiting=0, figures=figures)
+        return EngineState(status=status, running=self._active, waiting=0, figures=figures)
 
     def stop(self, drain_seconds: float = 0.0) -> None:
         if self._status == "ready":
             self._status = "draining"
         until = time.monotonic() + drain_seconds
-        while self._jobs and time.monotonic() < until and self._thread.is_alive():
+        while self._active and time.monotonic() < until and self._thread.is_alive():
             time.sleep(0.005)
         self._status = "down"
         self._thread.join()
@@ -138,10 +140,12 @@ class SmallEngine:
                 going = self._step(job)
             except CopydeskError as error:
                 job.end(error)
-                continue
-            if going:
-                with self._lock:
+                going = False
+            with self._lock:
+                if going:
                     self._jobs.append(job)
+                else:
+                    self._active -= 1
         error = EngineDown("The engine stopped") if self._dies else Cancelled("The engine ends")
         while self._jobs:
             self._jobs.popleft().end(error)

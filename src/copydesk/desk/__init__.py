@@ -22,6 +22,7 @@ from copydesk.desk._results import (
 )
 from copydesk.desk._roster import Roster, ServedModel
 from copydesk.desk._sources import ImportedSearches, web_settings
+from copydesk.desk._supervisor import Supervised
 from copydesk.desk._wishes import Wishes
 from copydesk.desk._workspace import Workspace, find_workspace, init, open_workspace
 
@@ -40,6 +41,7 @@ __all__ = [
     "Keys",
     "Roster",
     "ServedModel",
+    "Supervised",
     "TrainedVersion",
     "Training",
     "Wishes",
