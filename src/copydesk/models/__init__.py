@@ -12,6 +12,7 @@ a bottleneck.
 """
 
 from copydesk.models._activations import kept_bytes
+from copydesk.models._adapter_weights import AdapterWeights, LowRank, Narrow, read_adapter
 from copydesk.models._adapters import load_adapter, merge, merge_quantised
 from copydesk.models._attention import ATTENTION
 from copydesk.models._bank import Bank
@@ -54,6 +55,7 @@ __all__ = [
     "ATTENTION",
     "CHUNK",
     "METHODS",
+    "AdapterWeights",
     "Bank",
     "Base",
     "BaseInfo",
@@ -66,8 +68,10 @@ __all__ = [
     "ExampleLoss",
     "FullSettings",
     "LoraSettings",
+    "LowRank",
     "Method",
     "MethodSettings",
+    "Narrow",
     "Overlong",
     "Packed",
     "PrefixSettings",
@@ -100,6 +104,7 @@ __all__ = [
     "pick_dtype",
     "prefix_states",
     "quantisation_tensors",
+    "read_adapter",
     "shared_length",
     "split_by_tokens",
     "template_digest",
