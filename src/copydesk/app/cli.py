@@ -15,6 +15,7 @@ from copydesk.app import (
     _foundation_commands,
     _key_commands,
     _planning_commands,
+    _serve_command,
     _source_commands,
     _tuning_commands,
 )
@@ -38,6 +39,7 @@ for part in (
     _planning_commands,
     _draft_commands,
     _key_commands,
+    _serve_command,
 ):
     app.add_typer(part.commands)
 

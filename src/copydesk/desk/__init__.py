@@ -21,6 +21,7 @@ from copydesk.desk._results import (
     Written,
 )
 from copydesk.desk._roster import Roster, ServedModel
+from copydesk.desk._serving import Serving, VllmWish
 from copydesk.desk._sources import ImportedSearches, web_settings
 from copydesk.desk._supervisor import Supervised
 from copydesk.desk._wishes import Wishes
@@ -41,9 +42,11 @@ __all__ = [
     "Keys",
     "Roster",
     "ServedModel",
+    "Serving",
     "Supervised",
     "TrainedVersion",
     "Training",
+    "VllmWish",
     "Wishes",
     "Workspace",
     "Written",

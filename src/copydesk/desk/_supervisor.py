@@ -25,7 +25,7 @@ class Supervised:
 
     def __init__(
         self,
-        start: Callable[[], Engine],
+        start: Callable[[Engine | None], Engine],
         *,
         on_event: Callable[[Event, str], None] = lambda _event, _why: None,
         look_seconds: float = _LOOK_SECONDS,
@@ -34,7 +34,8 @@ class Supervised:
         """Start the first engine; its errors are the caller's.
 
         Args:
-            start: makes an engine that is ready.
+            start: makes an engine that is ready; given the one before, which is down, or None. It
+                frees what that one holds, or brings it up again.
             on_event: told what happens, and why.
             look_seconds: between looks at its state.
             pauses: before each attempt in a row.
@@ -43,7 +44,7 @@ class Supervised:
         self._on_event = on_event
         self._look_seconds = look_seconds
         self._pauses = pauses
-        self._engine: Engine | None = start()
+        self._engine: Engine | None = start(None)
         self._restarts = 0
         self._ending = threading.Event()
         self._look = threading.Event()
@@ -95,6 +96,7 @@ class Supervised:
 
     def _watch(self) -> None:
         attempts, started = 0, time.monotonic()
+        before: Engine | None = None
         while not self._ending.is_set():
             self._look.wait(self._look_seconds)
             self._look.clear()
@@ -105,19 +107,18 @@ class Supervised:
                 self._on_event("engine_down", "it stopped by itself")
                 if time.monotonic() - started > _SETTLED_SECONDS:
                     attempts = 0
-                self._engine = None
-                self._dispose(engine)
+                self._engine, before = None, engine
             if self._ending.wait(self._pauses[min(attempts, len(self._pauses) - 1)]):
                 return
             attempts += 1
-            if self._revive():
-                started = time.monotonic()
+            if self._revive(before):
+                started, before = time.monotonic(), None
             else:
                 self._look.set()
 
-    def _revive(self) -> bool:
+    def _revive(self, before: Engine | None) -> bool:
         try:
-            self._engine = self._start()
+            self._engine = self._start(before)
         except CopydeskError as error:
             self._on_event("engine_failed", str(error))
             return False
@@ -127,10 +128,3 @@ class Supervised:
         self._restarts += 1
         self._on_event("engine_started", "")
         return True
-
-    def _dispose(self, engine: Engine) -> None:
-        """Free what a dead engine holds, before another one takes as much."""
-        try:
-            engine.stop()
-        except Exception as error:  # noqa: BLE001 - it is dead; that it cannot say so is no reason
-            self._on_event("engine_failed", f"{type(error).__name__}: {error}")

@@ -6,10 +6,11 @@ server before it. It does not import torch.
 """
 
 from copydesk.remote._engine import VllmEngine, reach_vllm
-from copydesk.remote._process import VllmProcess, find_vllm, start_vllm
+from copydesk.remote._process import OWN_MODEL, VllmProcess, find_vllm, start_vllm
 from copydesk.remote._settings import VllmSettings
 
 __all__ = [
+    "OWN_MODEL",
     "VllmEngine",
     "VllmProcess",
     "VllmSettings",

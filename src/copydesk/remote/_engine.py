@@ -19,6 +19,7 @@ from copydesk.errors import (
 )
 from copydesk.records import Completion, EngineState, Generate, Generated, Job, Piece
 from copydesk.remote._adapters import Adapters
+from copydesk.remote._process import VllmProcess
 from copydesk.remote._settings import VllmSettings
 from copydesk.remote._turns import Turns
 from copydesk.remote._wire import CHAT, Reading, body_of, path_of
@@ -27,8 +28,15 @@ _END_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 
 
-def reach_vllm(url: str, settings: VllmSettings) -> "VllmEngine":
+def reach_vllm(
+    url: str, settings: VllmSettings, process: VllmProcess | None = None
+) -> "VllmEngine":
     """An engine over a vLLM that runs at `url`.
+
+    Args:
+        url: its address.
+        settings: what it serves, and limits.
+        process: the vLLM, where it is ours: it ends with the engine.
 
     Raises:
         Unreachable: nothing answers there, or it is not well.
@@ -48,7 +56,7 @@ def reach_vllm(url: str, settings: VllmSettings) -> "VllmEngine":
             f"The vLLM at {url} does not serve {settings.model!r}",
             todo=f"It serves: {', '.join(known)[:300]}. Name one of them with --vllm-model.",
         )
-    return VllmEngine(url, settings, headers)
+    return VllmEngine(url, settings, headers, process)
 
 
 class VllmJob:
@@ -93,8 +101,15 @@ class VllmJob:
 class VllmEngine:
     """Continues texts by a vLLM. Made by `reach_vllm`."""
 
-    def __init__(self, url: str, settings: VllmSettings, headers: dict[str, str]) -> None:
+    def __init__(
+        self,
+        url: str,
+        settings: VllmSettings,
+        headers: dict[str, str],
+        process: VllmProcess | None,
+    ) -> None:
         """Begin; nothing is asked of vLLM yet."""
+        self._process = process
         self._settings = settings
         self._status: Literal["ready", "draining", "down"] = "ready"
         self._counts = {"requests_total": 0.0, "tokens_total": 0.0, "failed_total": 0.0}
@@ -162,6 +177,8 @@ class VllmEngine:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_END_SECONDS)
         self._status = "down"
+        if self._process is not None:
+            self._process.end()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -16,7 +16,7 @@ import httpx2
 
 from copydesk.errors import InvalidInput, Unreachable
 
-MODEL = "base"
+OWN_MODEL = "base"
 """What a vLLM of ours calls the base."""
 _LOOK_SECONDS = 0.5
 _END_SECONDS = 15.0
@@ -85,7 +85,7 @@ def start_vllm(
     port, key = _free_port(), secrets.token_hex(32)
     together = min(max_adapters, 16)
     line = [
-        *(command, "serve", str(base), "--served-model-name", MODEL),
+        *(command, "serve", str(base), "--served-model-name", OWN_MODEL),
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--enable-lora", "--max-loras", str(together), "--max-cpu-loras", str(max_adapters)),
         *("--max-lora-rank", str(max_lora_rank), "--enable-prompt-tokens-details"),

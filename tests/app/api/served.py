@@ -9,12 +9,11 @@ from pathlib import Path
 
 import httpx2
 import torch
-from engines import SmallEngine
 from openai import OpenAI
 
 import copydesk
-from copydesk.app.api import Front, Limits, Service
-from copydesk.app.api._run import Ports, listen, serve, url_of
+from copydesk.app.api import Front, Limits, Service, open_ports
+from copydesk.app.api._run import serve
 from copydesk.desk import Roster, Workspace
 from copydesk.models import BaseStore, find_method, load_base
 from copydesk.records import Engine
@@ -99,8 +98,8 @@ def serving(
         limits=limits or Limits(),
         log_text=log_text,
     )
-    ports = Ports(public=listen("127.0.0.1", 0), admin=listen("127.0.0.1", 0))
-    url, admin_url = url_of(ports.public), url_of(ports.admin)  # type: ignore[arg-type]
+    ports = open_ports("127.0.0.1", 0, 0, has_keys=False)
+    url, admin_url = ports.url, ports.admin_url
 
     async def run() -> None:
         over = asyncio.Event()
@@ -123,7 +122,3 @@ def serving(
     finally:
         ending.set()
         thread.join()
-
-
-def small_engine(base: Path, **more: object) -> SmallEngine:
-    return SmallEngine(base, **more)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from engines import SmallEngine
+from handled import Handled
 from served import Served, make_workspace, serving
 
 from copydesk.app.api._allowance import Allowance
@@ -19,8 +19,8 @@ ASK = [{"role": "user", "content": "Say something"}]
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_base: Path) -> Iterator[SmallEngine]:
-    made = SmallEngine(tiny_base)
+def engine(tiny_base: Path) -> Iterator[Handled]:
+    made = Handled(tiny_base)
     yield made
     made.stop()
 
@@ -34,7 +34,7 @@ def workspace(tiny_base: Path, tmp_path: Path) -> Iterator[Workspace]:
 class Unstoppable:
     """The module's engine, for servers that come and go."""
 
-    def __init__(self, engine: SmallEngine) -> None:
+    def __init__(self, engine: Handled) -> None:
         self.submit, self.state = engine.submit, engine.state
 
     def stop(self, drain_seconds: float = 0.0) -> None:
@@ -42,7 +42,7 @@ class Unstoppable:
 
 
 @pytest.fixture
-def server(workspace: Workspace, engine: SmallEngine) -> Iterator[Served]:
+def server(workspace: Workspace, engine: Handled) -> Iterator[Served]:
     with serving(workspace.root, Unstoppable(engine), engine.info.digest) as running:
         yield running
 
@@ -198,7 +198,7 @@ def test_a_quota_bounds_tokens_and_is_kept_in_the_catalogue(
 
 
 def test_a_stream_that_is_left_is_counted(
-    server: Served, workspace: Workspace, engine: SmallEngine
+    server: Served, workspace: Workspace, engine: Handled
 ) -> None:
     issued = workspace.keys.add(clients=["acme"], quota=10_000)
     engine.step_seconds = 0.01

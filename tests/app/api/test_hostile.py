@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from engines import SmallEngine
+from handled import Handled
 from served import Served, make_workspace, serving
 
 from copydesk.app.api import Limits
@@ -24,7 +24,7 @@ LIMITS = Limits(body_bytes=100_000, body_seconds=0.5, prompt_characters=5_000, m
 def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     root = tmp_path_factory.mktemp("hostile") / "agency"
     make_workspace(root, tiny_base, ("acme",)).close()
-    engine = SmallEngine(tiny_base)
+    engine = Handled(tiny_base)
     with serving(root, engine, engine.info.digest, limits=LIMITS) as running:
         yield running
 
@@ -129,7 +129,7 @@ def test_completions_have_their_own(server: Served) -> None:
         ({"prompt": "a", "echo": True}, "echo"),
         ({"prompt": "a", "suffix": "b"}, "suffix"),
         ({"prompt": "a", "logprobs": 6}, "logprobs"),
-        ({"prompt": ""}, "tokens"),  # the engine's own refusal
+        ({"prompt": ""}, "empty"),  # the engine's own refusal
     ):
         body = json.dumps({"model": "acme"} | more).encode()
         assert word in refused(server, body, 400, "/v1/completions")

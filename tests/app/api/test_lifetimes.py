@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from engines import SmallEngine
+from handled import Handled
 from prometheus_client.parser import text_string_to_metric_families
 from safetensors.torch import load_file, save_file
 from served import Served, make_version, make_workspace, serving
@@ -18,6 +18,7 @@ from served import Served, make_version, make_workspace, serving
 import copydesk
 from copydesk.app.api import Limits
 from copydesk.desk import Supervised
+from copydesk.records import Engine
 
 ASK = [{"role": "user", "content": "Say something"}]
 LONG = {"model": "acme", "messages": ASK, "max_tokens": 400, "temperature": 0}
@@ -32,18 +33,18 @@ def root(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def engine(tiny_base: Path) -> SmallEngine:
-    return SmallEngine(tiny_base, queue=3, step_seconds=0.005)
+def engine(tiny_base: Path) -> Handled:
+    return Handled(tiny_base, step_seconds=0.005)
 
 
 @pytest.fixture
-def server(root: Path, engine: SmallEngine) -> Iterator[Served]:
+def server(root: Path, engine: Handled) -> Iterator[Served]:
     with serving(root, engine, engine.info.digest, drain_seconds=30.0) as running:
         yield running
 
 
 @pytest.fixture
-def hasty(root: Path, engine: SmallEngine) -> Iterator[Served]:
+def hasty(root: Path, engine: Handled) -> Iterator[Served]:
     """A server whose requests have 0.4 seconds."""
     limits = Limits(seconds=0.4)
     with serving(root, engine, engine.info.digest, limits=limits) as running:
@@ -58,7 +59,7 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_hanging_up_ends_the_work(server: Served, engine: SmallEngine, stream: bool) -> None:
+def test_hanging_up_ends_the_work(server: Served, engine: Handled, stream: bool) -> None:
     endless = LONG | {"stream": stream, "n": 2, "max_tokens": 4000}
     with pytest.raises(httpx2.ReadTimeout):
         if stream:
@@ -69,25 +70,26 @@ def test_hanging_up_ends_the_work(server: Served, engine: SmallEngine, stream: b
         else:
             httpx2.post(server.url + CHAT, json=endless, timeout=0.3)
     engine.hold.set()
-    until(lambda: engine.state().running == 0)
+    until(lambda: engine.busy == 0)
     until(lambda: not server.service.visits)
 
 
 def test_a_full_queue_is_429_and_what_was_taken_of_the_request_is_let_go(
-    server: Served, engine: SmallEngine
+    root: Path, tiny_base: Path
 ) -> None:
-    engine.hold.clear()
-    asked = LONG | {"n": 4}
-    answer = server.post(CHAT, asked)
-    assert answer.status_code == 429
-    assert answer.headers["retry-after"] == "3"
-    assert answer.json()["error"]["code"] == "engine_overloaded"
-    engine.hold.set()
-    until(lambda: engine.state().running == 0)
+    engine = Handled(tiny_base, max_running=1, max_waiting=1)
+    with serving(root, engine, engine.info.digest) as server:
+        engine.hold.clear()
+        answer = server.post(CHAT, LONG | {"n": 8})
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.json()["error"]["code"] == "engine_overloaded"
+        engine.hold.set()
+        until(lambda: engine.busy == 0)
 
 
 def test_a_request_whose_time_is_up_is_504_and_not_tried_again(
-    hasty: Served, engine: SmallEngine
+    hasty: Served, engine: Handled
 ) -> None:
     engine.step_seconds = 0.03
     before = engine.steps
@@ -102,8 +104,10 @@ def test_a_request_whose_time_is_up_is_504_and_not_tried_again(
 
 
 def test_an_engine_that_hangs_does_not_hang_the_server(root: Path, tiny_base: Path) -> None:
-    engine = SmallEngine(tiny_base)
-    with serving(root, engine, engine.info.digest, limits=Limits(seconds=0.3)) as server:
+    engine = Handled(tiny_base)
+    with serving(
+        root, engine, engine.info.digest, limits=Limits(seconds=0.3, grace_seconds=0.2)
+    ) as server:
         engine.hold.clear()  # it does not even look at deadlines now
         began = time.monotonic()
         assert server.post(CHAT, LONG).status_code == 504
@@ -112,15 +116,17 @@ def test_an_engine_that_hangs_does_not_hang_the_server(root: Path, tiny_base: Pa
 
 
 def test_a_dead_engine_is_503_and_is_started_again(root: Path, tiny_base: Path) -> None:
-    made: list[SmallEngine] = []
+    made: list[Handled] = []
     told: list[str] = []
     fail = [0]
 
-    def start() -> SmallEngine:
+    def start(before: Engine | None) -> Handled:
+        if before:
+            before.stop()
         if fail[0]:
             fail[0] -= 1
             raise RuntimeError("no memory")
-        made.append(SmallEngine(tiny_base, step_seconds=0.005))
+        made.append(Handled(tiny_base, step_seconds=0.005))
         return made[-1]
 
     engine = Supervised(
@@ -131,7 +137,7 @@ def test_a_dead_engine_is_503_and_is_started_again(root: Path, tiny_base: Path) 
         next(iter(streamed))
         fail[0] = 2
         made[0].die()
-        with pytest.raises(openai.APIError, match="stopped"):
+        with pytest.raises(openai.APIError, match="failed"):
             for _ in streamed:
                 pass
         answer = server.post(CHAT, LONG)
@@ -147,7 +153,7 @@ def test_a_dead_engine_is_503_and_is_started_again(root: Path, tiny_base: Path) 
 
 
 def test_sigterms_work_finishes_what_runs_and_refuses_what_comes(
-    server: Served, engine: SmallEngine
+    server: Served, engine: Handled
 ) -> None:
     got: dict[str, Any] = {}
 
@@ -156,7 +162,7 @@ def test_sigterms_work_finishes_what_runs_and_refuses_what_comes(
 
     running = threading.Thread(target=run)
     running.start()
-    until(lambda: engine.state().running == 1)
+    until(lambda: engine.busy == 1)
     server.ending.set()
     until(lambda: server.service.draining)
     assert httpx2.get(f"{server.url}/health/ready").status_code == 503
@@ -170,12 +176,12 @@ def test_sigterms_work_finishes_what_runs_and_refuses_what_comes(
 def test_what_does_not_end_while_draining_is_cancelled_and_says_so(
     root: Path, tiny_base: Path
 ) -> None:
-    engine = SmallEngine(tiny_base, step_seconds=0.02)
+    engine = Handled(tiny_base, step_seconds=0.02)
     with serving(root, engine, engine.info.digest, drain_seconds=0.1) as server:
         streamed = server.client().chat.completions.create(**LONG, stream=True)
         next(iter(streamed))
         server.ending.set()
-        with pytest.raises(openai.APIError, match="engine ends"):
+        with pytest.raises(openai.APIError, match="stopped"):
             for _ in streamed:
                 pass
 
@@ -202,7 +208,7 @@ def test_an_adapter_that_is_no_number_is_refused_and_its_neighbours_are_not(
 
 
 def test_a_stream_ends_with_done_only_where_it_is_whole(
-    server: Served, hasty: Served, engine: SmallEngine
+    server: Served, hasty: Served, engine: Handled
 ) -> None:
     body = LONG | {"max_tokens": 5, "stream": True}
     whole = server.post(CHAT, body)
@@ -215,14 +221,14 @@ def test_a_stream_ends_with_done_only_where_it_is_whole(
     assert json.loads(lines[-1].removeprefix("data: "))["error"]["code"] == "timeout"
 
 
-def test_the_keeper_sees_what_runs_and_can_end_it(server: Served, engine: SmallEngine) -> None:
+def test_the_keeper_sees_what_runs_and_can_end_it(server: Served, engine: Handled) -> None:
     got: list[int] = []
     headers = {"x-request-id": "slow-one"}
     thread = threading.Thread(
         target=lambda: got.append(server.post(CHAT, LONG, **headers).status_code)
     )
     thread.start()
-    until(lambda: engine.state().running)
+    until(lambda: engine.busy)
     state = httpx2.get(f"{server.admin_url}/state").json()
     assert state["status"] == "ready" and state["running"] == 1
     (seen,) = state["requests"]
@@ -245,7 +251,7 @@ def test_metrics_count_requests_and_tokens_by_client(server: Served) -> None:
     assert found["copydesk_requests_total{client=,route=chat,status=404}"] == 1
     assert found["copydesk_first_token_seconds_count"] == 1
     assert found["copydesk_engine_up"] == 1 and found["copydesk_queue"] == 0
-    assert found["copydesk_engine_steps_total"] >= 7
+    assert found["copydesk_engine_adapter_misses_total"] == 1
     assert not any("nobody" in name for name in found), "no caller makes up series"
 
 

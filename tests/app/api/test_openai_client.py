@@ -5,7 +5,8 @@ from pathlib import Path
 
 import openai
 import pytest
-from served import Served, make_version, make_workspace, serving, small_engine
+from handled import Handled
+from served import Served, make_version, make_workspace, serving
 
 import copydesk
 
@@ -21,7 +22,7 @@ def root(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(root: Path, tiny_base: Path) -> Iterator[Served]:
-    engine = small_engine(tiny_base)
+    engine = Handled(tiny_base)
     with serving(root, engine, engine.info.digest) as running:
         yield running
 

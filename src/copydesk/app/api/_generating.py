@@ -43,7 +43,7 @@ async def answer(request: Request, service: Service, asked: Sampled, wanted: Wan
     turn = Turn(service=service, visit=visit, wanted=wanted, asked=asked, model=model)
     try:
         chunks = turn.chunks()
-        seconds = limits.seconds - visit.seconds
+        seconds = limits.seconds + limits.grace_seconds - visit.seconds
         first = await unless_gone(request.receive, anext(chunks), seconds=seconds)
     except CopydeskError as error:
         late = visit.seconds >= limits.seconds
@@ -51,9 +51,7 @@ async def answer(request: Request, service: Service, asked: Sampled, wanted: Wan
     if not asked.stream:
         await chunks.aclose()
         return json_response(turn.whole())
-    return EventStream(
-        _chained(first, chunks), seconds=limits.seconds, stall_seconds=limits.stall_seconds
-    )
+    return EventStream(_chained(first, chunks), limits)
 
 
 class Turn:

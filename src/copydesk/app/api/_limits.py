@@ -23,5 +23,7 @@ class Limits:
     schema_depth: int = 32
     seconds: float = 600.0
     """From arrival to the last token; then the work is cancelled."""
+    grace_seconds: float = 5.0
+    """How much later the server itself gives a request up, where the engine did not."""
     stall_seconds: float = 60.0
     """How long a reader may take nothing of what is ready for it."""

@@ -8,15 +8,20 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 
 from copydesk.app.api._admin import build_admin
+from copydesk.app.api._front import Front
 from copydesk.app.api._gate import App
+from copydesk.app.api._limits import Limits
 from copydesk.app.api._routes import build_api
 from copydesk.app.api._service import Service
 from copydesk.app.api._visits import say
+from copydesk.desk import Serving
 from copydesk.errors import InUse, InvalidInput
+from copydesk.store import Catalogue
 
 _BACKLOG = 2048
 _LAST_WORDS_SECONDS = 10.0
@@ -34,8 +39,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 is any that is free.
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that nobody can connect to yet; port 0 is any that is free.
 
     Raises:
         InUse: something else listens there.
@@ -49,7 +54,6 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
-        made.listen(_BACKLOG)
     except OSError as error:
         made.close()
         if error.errno == errno.EADDRINUSE:
@@ -62,18 +66,76 @@ def listen(host: str, port: int) -> socket.socket:
     return made
 
 
-def url_of(made: socket.socket) -> str:
-    """`http://host:port` of a listening socket."""
+def _url(made: socket.socket) -> str:
+    """`http://host:port` of a socket."""
     host, port = made.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Where both servers listen."""
+    """Where both servers will listen."""
 
     public: socket.socket
-    admin: socket.socket | None
+    admin: socket.socket
+    has_keys: bool = False
+    """Whether keys were needed when they were opened."""
+
+    @property
+    def url(self) -> str:
+        """Of the public server."""
+        return _url(self.public)
+
+    @property
+    def admin_url(self) -> str:
+        """Of the admin server."""
+        return _url(self.admin)
+
+
+def open_ports(host: str, port: int, admin_port: int, *, has_keys: bool) -> Ports:
+    """Bind both ports, the admin one always to this machine alone; nobody is heard yet.
+
+    Raises:
+        InvalidInput: others could reach the server and no key was ever made, or there is no such
+            address here.
+        InUse: something else listens there.
+    """
+    if not has_keys and not is_loopback(host):
+        raise InvalidInput(
+            f"Without keys the server answers this machine alone, not {host}",
+            todo="Make one with: copydesk key add --client NAME",
+        )
+    public = bind(host, port)
+    try:
+        return Ports(public=public, admin=bind("127.0.0.1", admin_port), has_keys=has_keys)
+    except BaseException:
+        public.close()
+        raise
+
+
+def run_server(
+    serving: Serving,
+    root: Path,
+    ports: Ports,
+    *,
+    limits: Limits,
+    drain_seconds: float,
+    log_text: bool,
+    on_ready: Callable[[], None],
+) -> None:
+    """Serve a workspace until SIGTERM or SIGINT, then drain. The engine is stopped at the end."""
+
+    async def run() -> None:
+        service = Service(
+            engine=serving.engine,
+            front=Front(lambda: Catalogue(root), serving.roster),
+            base_digest=serving.base_digest,
+            limits=limits,
+            log_text=log_text,
+        )
+        await serve(service, ports, drain_seconds=drain_seconds, on_ready=on_ready)
+
+    asyncio.run(run())
 
 
 class _Server(uvicorn.Server):
@@ -100,9 +162,10 @@ async def serve(
     ending = ending or asyncio.Event()
     hurry = asyncio.Event()
     with _signals(lambda: hurry.set() if ending.is_set() else ending.set()):
-        servers = [_server(build_api(service), ports.public)]
-        if ports.admin is not None:
-            servers.append(_server(build_admin(service), ports.admin))
+        servers = [
+            _server(build_api(service), ports.public),
+            _server(build_admin(service), ports.admin),
+        ]
         running = [asyncio.ensure_future(work) for _, work in servers]
         counting = asyncio.ensure_future(service.keep_counting())
         while not all(server.started for server, _ in servers):

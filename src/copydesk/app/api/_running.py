@@ -12,8 +12,6 @@ from copydesk.errors import Cancelled, CopydeskError, EngineDown
 from copydesk.records import Engine, Generate, Generated, Job, Piece
 
 _T = TypeVar("_T")
-_BACKSTOP_SECONDS = 5.0
-"""How much later than the engine the server itself gives a request up."""
 _RESULT_SECONDS = 5.0
 
 
@@ -144,7 +142,7 @@ async def unless_gone(
     try:
         await asyncio.wait(
             (doing, watching),
-            timeout=seconds + _BACKSTOP_SECONDS,
+            timeout=seconds,
             return_when=asyncio.FIRST_COMPLETED,
         )
         if doing.done():

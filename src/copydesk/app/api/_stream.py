@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from copydesk.app.api._gate import Gone
+from copydesk.app.api._limits import Limits
 from copydesk.app.api._problems import Problem, problem_of
 from copydesk.app.api._running import unless_gone
 from copydesk.app.api._visits import GONE, Visit
@@ -35,26 +36,25 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(
-        self, chunks: AsyncGenerator[bytes], *, seconds: float, stall_seconds: float
-    ) -> None:
+    def __init__(self, chunks: AsyncGenerator[bytes], limits: Limits) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._chunks = chunks
-        self._seconds = seconds
-        self._stall = stall_seconds
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all of it. Where the reader went away, the generator is closed, and so the work."""
         visit: Visit = scope["state"]["visit"]
+        limits = self._limits
         await send(
             {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         )
         try:
             try:
-                await unless_gone(receive, self._send_chunks(send), seconds=self._seconds)
+                seconds = limits.seconds + limits.grace_seconds - visit.seconds
+                await unless_gone(receive, self._send_chunks(send), seconds=seconds)
             except CopydeskError as error:
-                late = isinstance(error, Cancelled) and visit.seconds >= self._seconds
+                late = isinstance(error, Cancelled) and visit.seconds >= limits.seconds
                 await self._send_problem(problem_of(error, late=late), visit, send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except Gone:
@@ -79,7 +79,7 @@ class EventStream(Response):
 
     async def _push(self, chunk: bytes, send: Send) -> None:
         try:
-            async with asyncio.timeout(self._stall):
+            async with asyncio.timeout(self._limits.stall_seconds):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except TimeoutError as error:
             raise Cancelled("Its reader took nothing for too long") from error
