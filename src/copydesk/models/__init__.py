@@ -12,6 +12,7 @@ a bottleneck.
 """
 
 from copydesk.models._activations import kept_bytes
+from copydesk.models._adapter_weights import AdapterWeights, LowRank, Narrow, read_adapter
 from copydesk.models._adapters import load_adapter, merge, merge_quantised
 from copydesk.models._attention import ATTENTION, SegmentPrefix
 from copydesk.models._bank import Bank
@@ -68,6 +69,7 @@ __all__ = [
     "ATTENTION",
     "CHUNK",
     "METHODS",
+    "AdapterWeights",
     "Bank",
     "Base",
     "BaseInfo",
@@ -82,8 +84,10 @@ __all__ = [
     "FullSettings",
     "Lanes",
     "LoraSettings",
+    "LowRank",
     "Method",
     "MethodSettings",
+    "Narrow",
     "Overlong",
     "Packed",
     "PrefixSettings",
@@ -122,6 +126,7 @@ __all__ = [
     "pick_dtype",
     "prefix_states",
     "quantisation_tensors",
+    "read_adapter",
     "scoring_lanes",
     "shared_length",
     "split_by_tokens",
