@@ -25,6 +25,7 @@ from copydesk.desk._results import (
 )
 from copydesk.desk._sources import ImportedSearches, web_settings
 from copydesk.desk._wishes import Wishes
+from copydesk.desk._withdrawing import Mark, Withdrawn
 from copydesk.desk._workspace import Workspace, find_workspace, init, open_workspace
 from copydesk.desk.doctor import Examination, Trouble, examine
 
@@ -41,6 +42,7 @@ __all__ = [
     "Foundation",
     "Gate",
     "ImportedSearches",
+    "Mark",
     "PagesChanged",
     "Pair",
     "Receipt",
@@ -51,6 +53,7 @@ __all__ = [
     "VersionDiff",
     "VersionState",
     "Wishes",
+    "Withdrawn",
     "Workspace",
     "Written",
     "examine",
