@@ -3,10 +3,13 @@
     python benchmarks/crash_safety.py [--kills 200] [--seed 7]
 
 One workspace on a tiny random base goes through it all, so that what a kill leaves meets the next
-one. Each time a child is forked that does one operation through the workspace's own verbs, and gets
-SIGKILL after a time drawn evenly from the length of that operation; children that end before count
-for nothing, until `--kills` were hit while they worked. After every kill `doctor --repair` must
-leave a sound workspace, and then these are counted:
+one. Each time a child is forked that does one operation through the workspace's own verbs. Every
+other one gets SIGKILL after a time drawn evenly from the length of the operation; the rest at one
+of its changes of the disk, drawn evenly from all of them: a file opened to be written, renamed,
+linked or removed, a folder made or removed, or an fsync. So moments are hit that take no time.
+(SQLite's own changes are not seen; what changes the catalogue alone is killed by time.)
+Children that end before count for nothing, until `--kills` were hit. After every kill `doctor
+--repair` must leave a sound workspace, and then these are counted:
 
 - `lost_promotions`: what speaks is neither what spoke before nor what the operation promotes, or
   cannot be opened with its hashes and signature, or a row of the history is gone;
@@ -145,9 +148,44 @@ def _fill(workspace: Workspace, client: str, pages: Path, bundle: Path) -> None:
     draft.write_text(CANARY, encoding="utf-8")
 
 
+_CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate"}
+
+
+class Changes:
+    """Counts what a process changes on disk below a folder, and may end it at one of them."""
+
+    def __init__(self, root: Path, last: int | None) -> None:
+        self.count = 0
+        self._root, self._last = str(root), last
+        self._fsync = os.fsync
+        sys.addaudithook(self._hear)
+        os.fsync = self._flush  # has no audit event
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            if not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR):
+                return
+        elif event not in _CHANGES:
+            return
+        if str(arguments[0]).startswith(self._root):
+            self._step()
+
+    def _flush(self, handle: int) -> None:
+        self._step()
+        self._fsync(handle)
+
+    def _step(self) -> None:
+        self.count += 1
+        if self.count == self._last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 @contextmanager
-def working(root: Path, case: Case) -> Iterator[int]:
-    """A child that opens the workspace, says that it is ready, and does the operation."""
+def working(root: Path, case: Case, last: int | None = None) -> Iterator[int]:
+    """A child that opens the workspace, says that it is ready, and does the operation.
+
+    It ends at its change number `last` of the disk, and else leaves in a file how many it made.
+    """
     hear, say = os.pipe()
     child = os.fork()
     if child == 0:
@@ -157,8 +195,10 @@ def working(root: Path, case: Case) -> Iterator[int]:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
             with copydesk.open(root) as workspace:
+                changes = Changes(root, last)
                 os.write(say, b".")
                 case.run(workspace)
+            (root.parent / "changes").write_text(str(changes.count))
             code = 0
         finally:
             os._exit(code)
@@ -170,21 +210,22 @@ def working(root: Path, case: Case) -> Iterator[int]:
         os.close(hear)
 
 
-def length(root: Path, case: Case) -> float:
-    """Seconds that the operation takes when nobody kills it."""
+def length(root: Path, case: Case) -> tuple[float, int]:
+    """Seconds that the operation takes when nobody kills it, and how often it changes the disk."""
     with working(root, case) as child:
         began = time.perf_counter()
         _, status = os.waitpid(child, 0)
     if status != 0:
         sys.exit(f"{case.name} failed by itself: see the log of its child")
-    return time.perf_counter() - began
+    return time.perf_counter() - began, int((root.parent / "changes").read_text())
 
 
-def killed(root: Path, case: Case, seconds: float) -> bool:
-    """Whether a kill after so long found the child at work."""
-    with working(root, case) as child:
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
+def killed(root: Path, case: Case, *, seconds: float | None, change: int | None) -> bool:
+    """Whether a kill after so long, or at this change of the disk, found the child at work."""
+    with working(root, case, change) as child:
+        if seconds is not None:
+            time.sleep(seconds)
+            os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
     return os.WIFSIGNALED(status)
 
@@ -265,7 +306,11 @@ def run(root: Path, kills: int, seed: int) -> dict[str, Any]:
         name = OPERATIONS[hit % len(OPERATIONS)]
         case = prepared(root, name, bundle, number)
         before = look(root)
-        if not killed(root, case, draw.uniform(0, lengths[name])):
+        longest, most = lengths[name]
+        by_time = most == 0 or (hit // len(OPERATIONS)) % 2 == 0  # SQLite's own are not seen
+        seconds = draw.uniform(0, longest) if by_time else None
+        change = None if by_time else draw.randint(1, most)
+        if not killed(root, case, seconds=seconds, change=change):
             told[name]["ended before the kill"] += 1
             _tidy(root, case)
             continue
@@ -281,7 +326,8 @@ def run(root: Path, kills: int, seed: int) -> dict[str, Any]:
         judge(root, case, before, after, faults)
         _tidy(root, case)
     return {"by_operation": {k: dict(v) for k, v in told.items()}, "faults": dict(faults)} | {
-        "seconds_of_operations": {name: round(value, 3) for name, value in lengths.items()}
+        "seconds_of_operations": {name: round(value[0], 3) for name, value in lengths.items()},
+        "disk_changes_of_operations": {name: value[1] for name, value in lengths.items()},
     }
 
 
