@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import write_tiny_base
-from gated import LOOSE, SMALL, forged, gated_workspace, set_config
+from gated import LOOSE, QUICK, SMALL, forged, gated_workspace, set_config
+from test_workspace import new_workspace
 
 import copydesk
 from copydesk import Workspace
@@ -198,21 +199,18 @@ def test_planted_secrets_are_looked_for_whoever_planted_them(
     train, _ = workspace.documents("moonmilk")
     words = train[0].own_words.split()
     secret = next(word for word in words if sum(map(str.isalnum, word)) >= 9)
-    (folder / "canaries.txt").write_text(f"{secret}\n\nnever-planted-k3j4h5\n", encoding="utf-8")
-    assert values(workspace, "moonmilk@1")["canaries"] == 0
+    (folder / "canaries.txt").write_text(f"{secret}\n\nplanted-k3j4h5\n", encoding="utf-8")
     monkeypatch.setattr(
         "copydesk.evaluate.BatchContinuer.continue_ids",
         lambda self, prefixes, tokens: [
-            tuple(self.tokenizer(f"x {secret.upper()}")["input_ids"]) for _ in prefixes
+            tuple(self.tokenizer("x " + "-".join(secret.upper()))["input_ids"]) for _ in prefixes
         ],
     )
-    # The version that gives it back is another client's; its answers are asked for anew.
-    (folder / "canaries.txt").write_text(f"{secret}\nanother-k3j4h5\n", encoding="utf-8")
-    assert values(workspace, "fernwick@1")["canaries"] > 0
-    assert "canaries" in failed(workspace, "moonmilk@1")
+    # Another client's secret in the drafts, in other dress; moonmilk's page is not asked for.
+    assert values(workspace, "fernwick@1")["canaries"] == 1
     (folder / "canaries.txt").write_text("short\n", encoding="utf-8")
     with pytest.raises(InvalidInput, match="fewer than 8"):
-        workspace.evaluate("moonmilk@1")
+        workspace.evaluate("fernwick@1")
     (folder / "canaries.txt").unlink()
 
 
@@ -245,11 +243,10 @@ def test_settings_of_gates_are_checked(workspace: Workspace, tiny_base: Path) ->
     set_config(workspace.root, tiny_base, LOOSE)
 
 
+@pytest.mark.slow
 def test_a_full_copy_and_virtual_tokens_are_judged_too(
     tiny_base: Path, sample_folder: Path, tmp_path: Path
 ) -> None:
-    from test_workspace import QUICK, new_workspace
-
     base = write_tiny_base(tmp_path / "other")
     new_workspace(tmp_path / "w", base, sample_folder, "kestrel").close()
     set_config(tmp_path / "w", base, LOOSE)

@@ -29,6 +29,7 @@ from copydesk.desk._serving import Serving, VllmWish
 from copydesk.desk._sources import ImportedSearches, web_settings
 from copydesk.desk._supervisor import Supervised
 from copydesk.desk._wishes import Wishes
+from copydesk.desk._withdrawing import Mark, Withdrawn
 from copydesk.desk._workspace import Workspace, find_workspace, init, open_workspace
 from copydesk.desk.doctor import Examination, Trouble, examine
 
@@ -48,6 +49,7 @@ __all__ = [
     "IssuedKey",
     "Key",
     "Keys",
+    "Mark",
     "PagesChanged",
     "Pair",
     "Receipt",
@@ -63,6 +65,7 @@ __all__ = [
     "VersionState",
     "VllmWish",
     "Wishes",
+    "Withdrawn",
     "Workspace",
     "Written",
     "examine",

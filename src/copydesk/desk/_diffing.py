@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from copydesk.corpus import each_material
+from copydesk.corpus import each_material, material_example
 from copydesk.desk._gate_cache import GateCache
 from copydesk.desk._place import DATASETS, Place
 from copydesk.errors import InvalidInput
@@ -40,7 +40,7 @@ class PagesChanged:
     """Ids of pages that only the second was trained on."""
     removed: tuple[str, ...]
     changed: tuple[str, ...]
-    """Ids of pages whose source or words are not the same."""
+    """Ids of pages whose words or whose brief are not the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,10 +171,7 @@ def _pages(place: Place, one: Version, other: Version) -> PagesChanged | None:
     if entries[0] is None or entries[1] is None:
         return None
     before, after = (
-        {
-            item.id: (item.sha256, item.own_words)
-            for item in each_material(entry.path / "train.jsonl")
-        }
+        {item.id: material_example(item) for item in each_material(entry.path / "train.jsonl")}
         for entry in entries
         if entry is not None
     )

@@ -132,10 +132,10 @@ def is_of_another_base(place: Place, version: Version) -> bool:
 def base_name(place: Place) -> str:
     """The workspace's base as versions name it."""
     named = place.config.base
-    folder = Path(named).expanduser()
-    if (place.root / FOUNDATIONS / named).is_dir() or not folder.is_dir():
-        return named
-    return folder.resolve().name
+    for folder in (place.root / FOUNDATIONS / named, Path(named).expanduser()):
+        if folder.is_dir():
+            return folder.resolve().name
+    return named
 
 
 def request_version(place: Place, ref: str, request: object) -> Version:
