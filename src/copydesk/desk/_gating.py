@@ -61,7 +61,7 @@ class _Case:
     place: Place
     version: Version
     promoted: Version | None
-    """None where nothing was promoted, or it is the version itself."""
+    """None where there is none to be compared with, see `_promoted`."""
     texts: GateTexts
     cache: GateCache
     settings: GateSettings
@@ -92,11 +92,10 @@ def evaluate_version(place: Place, ref: str, *, listener: Listener) -> Evaluated
         probes = [one.ids[:_PROBE_TOKENS] for one in texts.heldout.examples[:_PROBED]]
         gates = _servable(place, version, probes, settings)
         if gates[0].passed:  # what cannot be loaded is not measured further
-            live = find_version(place.catalogue, f"{version.client}@{against}") if against else None
             case = _Case(
                 place=place,
                 version=version,
-                promoted=live if live and live.number != version.number else None,
+                promoted=_promoted(place, version, against, info.digest),
                 texts=texts,
                 cache=GateCache(place, version.client),
                 settings=settings,
@@ -120,6 +119,20 @@ def evaluate_version(place: Place, ref: str, *, listener: Listener) -> Evaluated
         )
         tell(len(_STEPS))
     return Evaluated(version=version.name, evaluation=evaluation, losses=matrix)
+
+
+def _promoted(
+    place: Place, version: Version, against: int | None, base_digest: str
+) -> Version | None:
+    """The promoted version that this one is compared with.
+
+    None where nothing was promoted or it is the version itself; and where it is bound to another
+    base than the workspace's, on which it cannot speak any more: then the base is what to beat.
+    """
+    if against is None or against == version.number:
+        return None
+    live = find_version(place.catalogue, f"{version.client}@{against}")
+    return live if live.inputs.get("base", base_digest) == base_digest else None
 
 
 def candidate(place: Place, ref: str) -> Version:

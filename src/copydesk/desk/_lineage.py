@@ -90,9 +90,16 @@ def _of_version(place: Place, version: Version, draft: Path | None) -> Lineage:
         pages=pages,
         heldout=heldout,
         rights=dict(sorted(rights.items(), key=lambda item: (-item[1], item[0]))),
-        live=live_version(place.catalogue, version.client).number == version.number,
+        live=_speaks(place, version),
         evaluated=(", ".join(failed) or "passed") if judged else None,
     )
+
+
+def _speaks(place: Place, version: Version) -> bool:
+    try:
+        return live_version(place.catalogue, version.client).number == version.number
+    except Damaged:  # what was promoted is gone
+        return False
 
 
 def _dataset(place: Place, version: Version) -> Entry | None:
