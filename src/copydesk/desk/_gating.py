@@ -15,13 +15,13 @@ from copydesk.desk._gate_losses import GateLosses, Losses, loss_gates, losses_of
 from copydesk.desk._gate_models import GateModel, base_model, version_model
 from copydesk.desk._gate_settings import GateSettings
 from copydesk.desk._gate_speech import checked_drafts, drafts_of, gate_briefs, hear
-from copydesk.desk._gate_texts import GateTexts, dataset_of, gate_texts, material_of, unseen
+from copydesk.desk._gate_texts import GateTexts, gate_texts, material_of, unseen
 from copydesk.desk._models import (
     trained_dtype,
     version_quantisation,
     workspace_base,
 )
-from copydesk.desk._place import Place
+from copydesk.desk._place import Place, version_dataset
 from copydesk.desk._results import Evaluated
 from copydesk.desk._secrets import planted_secrets
 from copydesk.desk._voice import voice_against
@@ -126,12 +126,17 @@ def _promoted(
 ) -> Version | None:
     """The promoted version that this one is compared with.
 
-    None where nothing was promoted or it is the version itself; and where it is bound to another
-    base than the workspace's, on which it cannot speak any more: then the base is what to beat.
+    None where nothing was promoted or it is the version itself; where it is gone or damaged; and
+    where it is bound to another base than the workspace's, on which it cannot speak any more. Then
+    the base is what to beat.
     """
     if against is None or against == version.number:
         return None
-    live = find_version(place.catalogue, f"{version.client}@{against}")
+    try:
+        live = find_version(place.catalogue, f"{version.client}@{against}")
+        open_artifact(live.path)
+    except (UnknownName, Damaged):
+        return None
     return live if live.inputs.get("base", base_digest) == base_digest else None
 
 
@@ -218,7 +223,8 @@ def _losses(case: _Case) -> GateLosses:
     fresh: tuple[int, ...] = ()
     if case.promoted is not None:
         promoted = losses_of(version_model(place, case.promoted), own, cache)["heldout"]
-        seen = material_of(dataset_of(place, case.promoted))[0]
+        known = version_dataset(place, case.promoted)
+        seen = material_of(known)[0] if known else ()
         fresh = unseen(texts.heldout, texts.kept_back, seen)
     rivals: dict[str, Losses] = {}
     for name, rival in _rivals(case).items():
