@@ -6,7 +6,7 @@ run when; a runner knows architectures and adapters, and neither requests nor th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -38,6 +38,19 @@ class KeyValues:
         return self.keys.nbytes + self.values.nbytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """An adapter as a runner uses it."""
+
+    virtual_tokens: int
+    """Positions that it takes itself."""
+    prompted: bool
+    """They are embeddings, to be run before the prompt, not keys and values."""
+    bytes: int
+    own: Any
+    """The runner's."""
+
+
 class Runner(Protocol):
     """Runs tokens of many slots at once. Called from one thread."""
 
@@ -61,12 +74,16 @@ class Runner(Protocol):
         """Whether a prompt may be run in several stretches, and slots copied out and in."""
         ...
 
-    def open(self, slot: int, adapter: AdapterWeights | None) -> int:
-        """Take an empty slot for a text with this adapter; returns the positions it fills itself.
+    def prepare(self, weights: AdapterWeights) -> Prepared:
+        """Lay an adapter out for use; any thread.
 
         Raises:
             InvalidInput: adapters of this kind do not fit the base.
         """
+        ...
+
+    def open(self, slot: int, adapter: Prepared | None) -> int:
+        """Take an empty slot for a text; returns the positions that the adapter itself fills."""
         ...
 
     def run(self, stretches: Sequence[Stretch]) -> torch.Tensor:
