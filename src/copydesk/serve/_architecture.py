@@ -20,10 +20,12 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_tex
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "o": ("self_attn.o_proj",),
-    "gu": ("mlp.gate_proj", "mlp.up_proj"),
+    "gate": ("mlp.gate_proj",),
+    "up": ("mlp.up_proj",),
     "down": ("mlp.down_proj",),
 }
-"""Linear layers that read one input are one product."""
+"""Queries, keys and values are one product. Gate and up are two, though they read one input: the
+pairs of adapters beside them would be one half zeros."""
 
 
 @dataclass(slots=True, kw_only=True)

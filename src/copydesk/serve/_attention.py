@@ -9,9 +9,6 @@ from copydesk.serve._architecture import Architecture, Layer
 from copydesk.serve._runner import Stretch
 from copydesk.serve._slots import Slots
 
-_STEP = 32
-"""Positions are attended in multiples, so that products keep their shapes for some steps."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
@@ -24,7 +21,7 @@ class Prompt:
     position: int
     """Of its first token."""
     masks: dict[int | None, torch.Tensor]
-    """By window: [n, T] of 0 and -inf."""
+    """By window: [H_kv, H / H_kv x n, T] of 0 and -inf."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +35,16 @@ class Turn:
     prompts: list[Prompt]
     wanted: torch.Tensor
     """Rows whose logits are asked for."""
+    speaking: set[int]
+    """Slots whose row has a token."""
     virtual: list[tuple[int, int, int]]
     """Row, slot and number of each virtual token."""
-    seen: int
-    """Positions that the slots' rows attend to."""
     places: torch.Tensor
     """[rows] where each slot's row writes."""
     numbers: torch.Tensor
     """[rows] 0 and on."""
     masks: dict[int | None, torch.Tensor]
-    """By window: [rows, 1, 1, T]."""
+    """By window: [rows x H_kv, T, H / H_kv]."""
     angles: dict[str, tuple[torch.Tensor, torch.Tensor]]
     """Cosine and sine [R, H + H_kv, K]; the queries' hold the scale of the scores."""
 
@@ -59,12 +56,11 @@ def plan_turn(stretches: Sequence[Stretch], slots: Slots, shape: Architecture) -
     longer = [stretch for stretch in stretches if len(stretch.ids) > 1 or stretch.ids[0] < 0]
     rows = max((stretch.slot + 1 for stretch in single), default=0)
     ids = [0] * rows
-    positions = [slots.length] * rows
+    positions = [slots.seen - 1] * rows
     for stretch in single:
         ids[stretch.slot] = stretch.ids[0]
         positions[stretch.slot] = stretch.start
     windows = {layer.window for layer in shape.layers}
-    seen = _rounded(max((stretch.start + 1 for stretch in single), default=0), slots.length)
     places = torch.tensor(positions, device=device, dtype=torch.long)
     prompts: list[Prompt] = []
     virtual: list[tuple[int, int, int]] = []
@@ -86,18 +82,29 @@ def plan_turn(stretches: Sequence[Stretch], slots: Slots, shape: Architecture) -
                 start=start,
                 end=len(ids),
                 position=stretch.start,
-                masks={w: _mask(own, stretch.start + len(stretch.ids), w, shape) for w in windows},
+                masks={
+                    w: _mask(own, stretch.start + len(stretch.ids), w, shape)
+                    .repeat(shape.heads // shape.kv_heads, 1)
+                    .expand(shape.kv_heads, -1, -1)
+                    for w in windows
+                },
             )
         )
     wanted = [ends[stretch.slot] for stretch in stretches if stretch.wanted]
-    masks = {w: _mask(places, seen, w, shape)[:, None, None] for w in windows}
+    masks = {
+        w: _mask(places, slots.seen, w, shape)
+        .repeat_interleave(shape.kv_heads, 0)[:, :, None]
+        .expand(-1, -1, shape.heads // shape.kv_heads)
+        .contiguous()
+        for w in windows
+    }
     return Turn(
         ids=torch.tensor(ids, device=device),
         rows=rows,
         prompts=prompts,
         wanted=torch.tensor(wanted, device=device, dtype=torch.long),
+        speaking={stretch.slot for stretch in single},
         virtual=virtual,
-        seen=seen,
         places=places,
         numbers=torch.arange(rows, device=device),
         masks=masks,
@@ -120,45 +127,43 @@ def attend(
     half = width // 2
     changed = torch.cat([turned[..., half:], turned[..., :half]], dim=-1)
     turned.mul_(cos).addcmul_(changed, sin)
-    keys_RHK, values_RHK = turned[:, heads:], qkv[:, heads + kv_heads :]
     keys, values = slots.keys[number], slots.values[number]
-    mixed = torch.empty(len(qkv), heads * width, dtype=qkv.dtype, device=qkv.device)
+    if turned.data_ptr() != qkv.data_ptr():  # after norms the keys lie elsewhere
+        qkv = torch.cat([turned, qkv[:, heads + kv_heads :]], dim=1)
+    states = qkv[:, heads:].view(len(qkv), 2, kv_heads, width)
+    parts: list[torch.Tensor] = []
     rows = turn.rows
     if rows:
-        keys[turn.numbers, :, :, turn.places] = keys_RHK[:rows]
-        values[turn.numbers, :, turn.places] = values_RHK[:rows]
-        query = turned[:rows, :heads].reshape(rows, kv_heads, -1, width)
+        slots.layers[number][:, turn.numbers, :, turn.places] = states[:rows]
+        count = rows * kv_heads
+        query = qkv[:rows, :heads].reshape(count, -1, width)
         mask = turn.masks[layer.window]
-        seen_keys, seen_values = keys[:rows, :, :, : turn.seen], values[:rows, :, : turn.seen]
-        mixed[:rows] = _mix(query, seen_keys, seen_values, mask, shape).view(rows, -1)
+        scores = _scores(keys[:count], query.transpose(1, 2), mask, shape).transpose(1, 2)
+        mixed = torch.bmm(scores.softmax(-1), values[:count])
+        parts.append(mixed.view(rows, -1))
     for prompt in turn.prompts:
         start, end, upto = prompt.start, prompt.end, prompt.position + prompt.end - prompt.start
-        keys[prompt.slot, :, :, prompt.position : upto] = keys_RHK[start:end].permute(1, 2, 0)
-        values[prompt.slot, :, prompt.position : upto] = values_RHK[start:end].transpose(0, 1)
-        count = end - start
-        query = turned[start:end, :heads].view(count, kv_heads, -1, width)
-        query = query.permute(1, 2, 0, 3).reshape(1, kv_heads, -1, width)
-        mask = prompt.masks[layer.window].repeat(heads // kv_heads, 1)
-        seen_keys = keys[prompt.slot, None, :, :, :upto]
-        seen_values = values[prompt.slot, None, :, :upto]
-        found = _mix(query, seen_keys, seen_values, mask, shape)
-        found = found.view(heads, count, width).transpose(0, 1)
-        mixed[start:end] = found.reshape(count, -1)
-    return mixed
+        own = slots.layers[number][:, prompt.slot, :, prompt.position : upto]
+        own.copy_(states[start:end].permute(1, 2, 0, 3))
+        first = prompt.slot * kv_heads
+        query = qkv[start:end, :heads].view(end - start, kv_heads, -1, width)
+        query = query.permute(1, 2, 0, 3).reshape(kv_heads, -1, width)
+        mask = prompt.masks[layer.window]
+        seen = keys[first : first + kv_heads, :upto].transpose(1, 2)
+        scores = _scores(query, seen, mask, shape)
+        mixed = torch.bmm(scores.softmax(-1), values[first : first + kv_heads, :upto])
+        mixed = mixed.view(heads, end - start, width).transpose(0, 1)
+        parts.append(mixed.reshape(end - start, -1))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _mix(
-    query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    mask: torch.Tensor,
-    shape: Architecture,
+def _scores(
+    left: torch.Tensor, right: torch.Tensor, mask: torch.Tensor, shape: Architecture
 ) -> torch.Tensor:
-    """softmax(q k + mask) v; queries that share a key's head stand as rows of one product."""
-    scores = torch.matmul(query, keys)
-    if (cap := shape.score_cap) is not None:
-        scores = torch.tanh_(scores.div_(cap)).mul_(cap)
-    return torch.matmul(scores.add_(mask).softmax(-1), values)
+    """The product and the mask; queries that share a head of keys are rows of one product."""
+    if (cap := shape.score_cap) is None:
+        return torch.baddbmm(mask, left, right)
+    return torch.tanh_(torch.bmm(left, right).div_(cap)).mul_(cap).add_(mask)
 
 
 def _mask(places: torch.Tensor, seen: int, window: int | None, shape: Architecture) -> torch.Tensor:
@@ -184,7 +189,3 @@ def _angles(
         )
         for kind, (cos, sin) in shape.rope.items()
     }
-
-
-def _rounded(count: int, most: int) -> int:
-    return min(most, -(-count // _STEP) * _STEP)

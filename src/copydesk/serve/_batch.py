@@ -236,10 +236,13 @@ class Batch:
         """Keep the prompt's keys and values; only rows whose numbers were finite come here."""
         if not self._runner.takes_parts:
             return
-        ids = run.ids[: run.prompt_length]
-        for key, start in self._prefixes.missing(_digest(run.task), ids):
-            at = run.filled + start
-            self._prefixes.put(key, self._runner.copy_out(run.slot, at, at + BLOCK))
+        missing = self._prefixes.missing(_digest(run.task), run.ids[: run.prompt_length])
+        if not missing:
+            return
+        first, last = missing[0][1], missing[-1][1] + BLOCK
+        found = self._runner.copy_out(run.slot, run.filled + first, run.filled + last)
+        for key, start in missing:
+            self._prefixes.put(key, found.part(start - first, start - first + BLOCK))
 
     def _end(self, run: Running, how: Any, *, clean: bool = True) -> None:
         self._running.remove(run)

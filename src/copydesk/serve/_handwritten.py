@@ -48,6 +48,8 @@ class HandwrittenRunner:
         self.length = length
         self._adapters: list[FusedAdapter | None] = [None] * slots
         self._open = [False] * slots
+        self._used = [0] * slots
+        """Positions of each slot that hold something."""
         self._packs = (
             base.device.type == "cpu" and base.dtype == torch.bfloat16 and packs_bfloat16()
         )
@@ -106,28 +108,37 @@ class HandwrittenRunner:
         self._adapters[slot] = fused
         if fused is None or fused.prefix is None:
             return 0
-        keys, values = fused.prefix.unbind(1)  # [L, H_kv, P, K]
-        self._slots.copy_in(slot, 0, KeyValues(keys=keys.transpose(2, 3), values=values))
-        return keys.shape[2]
+        count = fused.prefix.shape[3]
+        self._fit(slot, count)
+        self._slots.copy_in(slot, 0, KeyValues(states=fused.prefix))
+        return count
 
+    @torch.inference_mode()
     def close(self, slot: int, *, clean: bool) -> None:
         """Empty a slot."""
+        self._used[slot] = 0
         self._open[slot] = False
         self._adapters[slot] = None
         if not clean:
             self._slots.clear(slot)
 
+    @torch.inference_mode()
     def copy_out(self, slot: int, start: int, end: int) -> KeyValues:
         """Keys and values of some positions."""
         return self._slots.copy_out(slot, start, end)
 
+    @torch.inference_mode()
     def copy_in(self, slot: int, start: int, kept: KeyValues) -> None:
         """Put keys and values at `start` and on."""
+        self._fit(slot, start + kept.states.shape[3])
         self._slots.copy_in(slot, start, kept)
 
     @torch.inference_mode()
     def run(self, stretches: Sequence[Stretch]) -> torch.Tensor:
         """Logits [rows, V]."""
+        for stretch in stretches:
+            self._used[stretch.slot] = stretch.start + len(stretch.ids)
+        self._slots.fit(max(self._used))
         turn = plan_turn(stretches, self._slots, self._shape)
         routes = self._route(turn)
         h = self._embed(turn)
@@ -138,6 +149,10 @@ class HandwrittenRunner:
         if (cap := self._shape.logit_cap) is not None:
             logits = torch.tanh_(logits.div_(cap)).mul_(cap)
         return logits
+
+    def _fit(self, slot: int, used: int) -> None:
+        self._used[slot] = used
+        self._slots.fit(max(self._used))
 
     def _fuse(
         self, weights: AdapterWeights, number: int, layer: Layer, group: str, names: list[str]
@@ -166,7 +181,11 @@ class HandwrittenRunner:
     def _route(self, turn: Turn) -> list[Rows]:
         """Which rows run through which adapters: the slots' together, each prompt's by itself."""
         routes: list[Rows] = []
-        adapters = self._adapters[: turn.rows]
+        # Rows without a token run plain: their numbers must stay finite.
+        adapters = [
+            adapter if slot in turn.speaking else None
+            for slot, adapter in enumerate(self._adapters[: turn.rows])
+        ]
         if any(adapters):
             key = tuple(id(adapter) for adapter in adapters)
             if self._rows is None or self._rows[0] != key:
@@ -211,8 +230,8 @@ class HandwrittenRunner:
         mixed = attend(number, layer, qkv, turn, self._slots, self._shape)
         h = self._block(number, layer, "o", mixed, h, routes)
         x = layer.before_mlp(h)
-        gate_up = self._product(number, layer, "gu", x, None, routes)
-        gate, up = gate_up.chunk(2, 1)
+        gate = self._product(number, layer, "gate", x, None, routes)
+        up = self._product(number, layer, "up", x, None, routes)
         inner = self._shape.activation(gate).mul_(up)
         return self._block(number, layer, "down", inner, h, routes)
 

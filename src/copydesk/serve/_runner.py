@@ -28,14 +28,20 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyValues:
-    """A piece of a slot, copied out: keys [layers, H_kv, K, T] and values [layers, H_kv, T, K]."""
+    """Keys and values of some positions of a slot, copied out: [L, 2, H_kv, T, K]."""
 
-    keys: torch.Tensor
-    values: torch.Tensor
+    states: torch.Tensor
 
     @property
     def bytes(self) -> int:
-        return self.keys.nbytes + self.values.nbytes
+        """What it takes in memory."""
+        return self.states.nbytes
+
+    def part(self, start: int, end: int) -> "KeyValues":
+        """A copy of some of its positions."""
+        return KeyValues(
+            states=self.states[:, :, :, start:end].clone(memory_format=torch.contiguous_format)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
