@@ -139,6 +139,7 @@ def test_what_cannot_be_served_is_said_before_anything_is_loaded(
     assert code == 2 and "203.0.113.7" in said
 
 
+@pytest.mark.slow
 def test_a_vllm_that_does_not_answer_is_the_machines_fault(root: Path) -> None:
     url = "http://127.0.0.1:9"
     wrong = run("serve", "--engine", "vllm", "--vllm-url", url, "--port", "0", "--workspace", root)
