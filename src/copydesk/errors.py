@@ -7,6 +7,7 @@
     |-- NotEnoughText (ValueError)           too few pages to train on or to hold out
     |-- WrongBase (ValueError)               an adapter meets a base it was not trained on
     |-- CannotShare (ValueError)             runs that cannot be mixed over one base
+    |-- NotPassed (RuntimeError)             a version has not earned its promotion
     |-- InUse (RuntimeError)                 another process holds it
     |-- Cancelled (RuntimeError)             somebody asked for it to end
     |-- Busy (RuntimeError)                  more is asked than is taken at once; come again
@@ -75,6 +76,10 @@ class CannotShare(CopydeskError, ValueError):
 
 class Cancelled(CopydeskError, RuntimeError):
     """Ended because somebody asked for it."""
+
+
+class NotPassed(CopydeskError, RuntimeError):
+    """The gates said no of a version, or were not asked."""
 
 
 class InUse(CopydeskError, RuntimeError):

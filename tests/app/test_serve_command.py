@@ -107,7 +107,7 @@ def test_a_server_from_a_key_to_its_end(root: Path) -> None:
     assert answered[0]["key"] == ident and answered[0]["model"] == "acme@1"
     assert "Say something" not in json.dumps(lines)
     with copydesk.open(root) as workspace:  # written at the latest when it ended
-        assert workspace.keys.get(ident).requests == 2
+        assert workspace.server_keys.get(ident).requests == 2
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[object, str]:
@@ -127,7 +127,7 @@ def test_what_cannot_be_served_is_said_before_anything_is_loaded(
     code, said = refused(capsys, "--host", "0.0.0.0", "--port", 0, "--workspace", bare)
     assert code == 2 and "Without keys" in said
     with copydesk.open(bare) as workspace:
-        workspace.keys.add(clients=["acme"])
+        workspace.server_keys.add(clients=["acme"])
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -240,6 +240,33 @@ def test_garbage_is_damage(tmp_path: Path, content: bytes) -> None:
     assert (tmp_path / "copydesk.db").read_bytes() == content
 
 
+def test_a_catalogue_of_the_first_schema_keeps_its_rows_and_gets_the_new_tables(
+    tmp_path: Path,
+) -> None:
+    raw = sqlite3.connect(tmp_path / "copydesk.db")
+    raw.executescript(
+        """
+        CREATE TABLE clients (name TEXT PRIMARY KEY, created TEXT NOT NULL) STRICT;
+        CREATE TABLE artifacts (
+            kind TEXT NOT NULL,
+            client TEXT NOT NULL REFERENCES clients (name) ON DELETE CASCADE,
+            number INTEGER NOT NULL, path TEXT NOT NULL, digest TEXT NOT NULL,
+            created TEXT NOT NULL, PRIMARY KEY (kind, client, number)
+        ) STRICT;
+        INSERT INTO clients VALUES ('acme', '2026');
+        INSERT INTO artifacts VALUES ('versions', 'acme', 3, 'artifacts/x', 'd', '2026');
+        PRAGMA user_version = 1;
+        """
+    )
+    raw.close()
+    opened = Catalogue(tmp_path)
+    assert [entry.number for entry in opened.entries("versions", "acme")] == [3]
+    assert opened.rows("SELECT count(*) FROM promotions") == [(0,)]
+    opened.remove_client("acme")
+    assert opened.rows("SELECT count(*) FROM artifacts") == [(0,)]
+    opened.close()
+
+
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     Catalogue(tmp_path).close()
     raw = sqlite3.connect(tmp_path / "copydesk.db")
@@ -307,7 +334,7 @@ def test_every_listed_row_is_whole_after_kills(tmp_path: Path) -> None:
     listed: tuple[tuple[int, str], ...] = ()
     with nursery(ADD_FOREVER) as children:
         for _ in range(30):
-            children.kill_after(draw.uniform(0.0, 0.05), tmp_path)
+            children.kill_after(draw.uniform(0.0, 0.1), tmp_path)
             catalogue = Catalogue(tmp_path)
             entries = catalogue.entries("notes", "acme")
             catalogue.close()

@@ -102,7 +102,17 @@ def client_list(as_json: AsJson = False, workspace: InWorkspace = None) -> None:
         emit_json({"clients": clients})
     for info in () if as_json else clients:
         guide = "style guide" if info.style_guide else "no style guide"
-        out.print(f"{info.name}  {info.documents} pages  {info.versions} versions  {guide}")
+        speaks = f"{info.live} speaks" if info.live else "nothing speaks yet"
+        stale = "  [yellow]stale[/]" if info.stale else ""
+        out.print(
+            f"{info.name}  {info.documents} pages  {info.versions} versions  {speaks}  "
+            f"{guide}{stale}"
+        )
+    if not as_json and any(info.stale for info in clients):
+        out.print(
+            "Stale: bound to another base than the workspace's. Train all of them anew in one pass "
+            "with: copydesk train --all --stale"
+        )
 
 
 @client_app.command("delete")
@@ -112,25 +122,30 @@ def client_delete(
     as_json: AsJson = False,
     workspace: InWorkspace = None,
 ) -> None:
-    """Delete a client: pages, adapters, comparisons and drafts.
+    """Delete a client: pages, adapters, comparisons and drafts. A signed receipt stays.
 
     Example: copydesk client delete acme --yes
     """
     from copydesk.app._reporting import write_report
 
     with desk.open_workspace(workspace) as opened:
-        opened.catalogue.client(name)
+        if name not in opened.unfinished_deletions():
+            opened.catalogue.client(name)
         question = f"Delete {name} and everything made from its pages?"
         if not yes and not typer.confirm(question, err=True):
             raise typer.Abort
         reported = opened.report_path.exists()
-        opened.delete_client(name)
+        receipt = opened.delete_client(name)
         if reported:
             write_report(opened)
     if as_json:
-        emit_json({"deleted": name})
-    else:
-        out.print(f"Deleted {name}.")
+        emit_json({"deleted": name, "receipt": receipt})
+        return
+    out.print(f"Deleted {name}. Receipt: {receipt.path}", soft_wrap=True)
+    for item in receipt.learned:
+        out.print(f"  {item['kind']} {item['name']} learned from its pages and stays")
+    for foundation in receipt.unknown:
+        out.print(f"  foundation {foundation} may have: it is from before that was recorded")
 
 
 @commands.command()

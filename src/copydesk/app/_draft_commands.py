@@ -45,7 +45,7 @@ def write(
     as_json: AsJson = False,
     workspace: InWorkspace = None,
 ) -> None:
-    """Write a checked draft for each brief, by a client's newest version.
+    """Write a checked draft for each brief, by the version that speaks for a client.
 
     Example: copydesk write brief.yaml --client acme --candidates 4 --to html
     Example: copydesk write --client acme --title "Spring bulbs" --keyword bulbs --length 150

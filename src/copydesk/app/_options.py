@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from copydesk.errors import CopydeskError, InvalidInput
+from copydesk.errors import CopydeskError, InvalidInput, NotPassed
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 InWorkspace = Annotated[
@@ -20,7 +20,9 @@ Settings = Annotated[
 
 
 def exit_code(error: CopydeskError) -> int:
-    """2 for the caller's mistake, 3 for what the machine could not do."""
+    """1 where a gate said no, 2 for the caller's mistake, 3 for what the machine could not do."""
+    if isinstance(error, NotPassed):
+        return 1
     return 2 if error.fault == "caller" else 3
 
 

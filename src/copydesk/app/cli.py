@@ -13,8 +13,10 @@ from copydesk.app import (
     _client_commands,
     _draft_commands,
     _foundation_commands,
+    _keeping_commands,
     _key_commands,
     _planning_commands,
+    _registry_commands,
     _serve_command,
     _source_commands,
     _tuning_commands,
@@ -37,9 +39,11 @@ for part in (
     _foundation_commands,
     _tuning_commands,
     _planning_commands,
+    _registry_commands,
     _draft_commands,
     _key_commands,
     _serve_command,
+    _keeping_commands,
 ):
     app.add_typer(part.commands)
 

@@ -23,6 +23,7 @@ from copydesk.content._drafts import DraftFile, draft_markdown, read_draft
 from copydesk.content._formats import FORMATS, draft_as, draft_json_ld
 from copydesk.content._language import language_name, language_of
 from copydesk.content._originality import TrainingIndex, VerbatimRun
+from copydesk.content._prompts import page_messages
 from copydesk.content._rules import Rule, RuleBook, default_rules
 from copydesk.content._shingles import ShingleIndex
 from copydesk.content._subject import Subject
@@ -56,6 +57,7 @@ __all__ = [
     "language_name",
     "language_of",
     "make_brief",
+    "page_messages",
     "parse_waivers",
     "read_brief",
     "read_briefs",

@@ -27,6 +27,8 @@ class DraftFile:
     meta_description: str | None
     text: str
     """Markdown without front matter and title; what findings' spans refer to."""
+    version: str | None = None
+    """`client@n` that wrote it, where the front matter says so."""
 
 
 def read_draft(path: Path) -> DraftFile:
@@ -57,6 +59,7 @@ def read_draft(path: Path) -> DraftFile:
         slug=_field(matter, "slug"),
         meta_description=_field(matter, "meta_description"),
         text=text,
+        version=_field(matter, "version"),
     )
 
 

@@ -6,13 +6,17 @@ how anything is shown. Importing it does not import torch; verbs that need it do
 
 from copydesk.desk._bases import list_bases, pull_base
 from copydesk.desk._config import Config
-from copydesk.desk._keys import IssuedKey, Key, Keys
+from copydesk.desk._diffing import PagesChanged, Pair, SampleDraft, VersionDiff
+from copydesk.desk._erasing import Receipt
+from copydesk.desk._keys import IssuedKey, Key, ServerKeys
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run, published_claims
+from copydesk.desk._promoting import ClientHistory, VersionState
 from copydesk.desk._recipes import read_recipe
 from copydesk.desk._results import (
     Checked,
     ClientInfo,
     Curation,
+    Evaluated,
     FailedClient,
     Foundation,
     Gate,
@@ -26,30 +30,42 @@ from copydesk.desk._sources import ImportedSearches, web_settings
 from copydesk.desk._supervisor import Supervised
 from copydesk.desk._wishes import Wishes
 from copydesk.desk._workspace import Workspace, find_workspace, init, open_workspace
+from copydesk.desk.doctor import Examination, Trouble, examine
 
 __all__ = [
     "DEFAULT_HARDWARE",
     "Checked",
+    "ClientHistory",
     "ClientInfo",
     "Config",
     "Curation",
+    "Evaluated",
+    "Examination",
     "FailedClient",
     "Foundation",
     "Gate",
     "ImportedSearches",
     "IssuedKey",
     "Key",
-    "Keys",
+    "PagesChanged",
+    "Pair",
+    "Receipt",
     "Roster",
+    "SampleDraft",
     "ServedModel",
+    "ServerKeys",
     "Serving",
     "Supervised",
     "TrainedVersion",
     "Training",
+    "Trouble",
+    "VersionDiff",
+    "VersionState",
     "VllmWish",
     "Wishes",
     "Workspace",
     "Written",
+    "examine",
     "find_workspace",
     "init",
     "list_bases",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from copydesk.desk._gate_settings import CanarySettings, GateSettings
 from copydesk.errors import InvalidInput
 
 CONFIG_FILE = "copydesk.toml"
@@ -30,6 +31,13 @@ checkpoint_seconds = 60   # at most this much training is lost to a crash
 # And for one client.
 # [client_settings.acme.lora]
 # learning_rate = 1e-3
+#
+# What a version must meet before `copydesk promote`, e.g. the most it may forget of general text
+# in nats a token, and how a canary ends. `copydesk eval` names all gates.
+# [gates]
+# forgetting = 0.1
+# [canary]
+# requests = 200
 """
 
 
@@ -49,6 +57,8 @@ class Config(BaseModel):
     client_settings: Mapping[str, Mapping[str, Mapping[str, Any]]] = Field(
         default_factory=dict[str, Mapping[str, Mapping[str, Any]]]
     )
+    gates: GateSettings = GateSettings()
+    canary: CanarySettings = CanarySettings()
 
 
 def read_config(path: Path) -> Config:

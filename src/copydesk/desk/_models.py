@@ -25,7 +25,7 @@ from copydesk.models import (
 from copydesk.registry import Version, find_version
 from copydesk.store import json_bytes, open_artifact, storage_errors
 
-_OURS = ("manifest.json", "metrics.jsonl")
+_OURS = ("manifest.json", "manifest.sig", "metrics.jsonl")
 
 
 def workspace_base(workspace: Place) -> BaseInfo:
@@ -35,20 +35,23 @@ def workspace_base(workspace: Place) -> BaseInfo:
     return BaseStore(default_cache()).find(ref)
 
 
-def load_version(workspace: Place, version: Version) -> Tuned:
-    """A version's model, checked against its hashes and loaded for generation."""
-    open_artifact(version.path)
+def load_version(workspace: Place, version: Version, attention: str | None = None) -> Tuned:
+    """A version's model, checked against its signed hashes and loaded for generation.
+
+    With `models.ATTENTION` it is loaded to score packed examples.
+    """
+    open_artifact(version.path, keys=workspace.catalogue.keys)
     device = pick_device()
-    method = find_method(version.method)
-    dtype = method.dtype("auto", device)
+    method, dtype = find_method(version.method), version_dtype(version)
     if method.leaves == "base":
         info = BaseInfo(name=version.name, path=version.path, digest=version.digest, bytes=0)
-        return untuned(load_base(info, device=device, dtype=dtype))
-    quantisation = _quantisation(version)
-    if quantisation is not None:  # the weights that 4 bits stand for follow from the format before
-        dtype = _trained_dtype(version)
+        return untuned(load_base(info, device=device, dtype=dtype, attention=attention))
     base = load_base(
-        workspace_base(workspace), device=device, dtype=dtype, quantisation=quantisation
+        workspace_base(workspace),
+        device=device,
+        dtype=dtype,
+        attention=attention,
+        quantisation=version_quantisation(version),
     )
     return load_adapter(base, version.path, bound_to=version.inputs["base"])
 
@@ -64,7 +67,7 @@ def export_version(workspace: Place, ref: str, *, to: str, folder: Path) -> Path
         raise AlreadyThere("The folder exists", where=str(folder), todo="Name a new one.")
     _check_form(version, to)
     leaves = find_method(version.method).leaves
-    open_artifact(version.path)
+    open_artifact(version.path, keys=workspace.catalogue.keys)
     aside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -100,7 +103,7 @@ def _check_form(version: Version, to: str) -> None:
 def _write_merged(workspace: Place, version: Version, folder: Path) -> None:
     """Merge in float32, whatever the machine trains in: the sum is rounded once."""
     info, device = workspace_base(workspace), torch.device("cpu")
-    quantisation = _quantisation(version)
+    quantisation = version_quantisation(version)
     bound_to = version.inputs["base"]
     if quantisation is None:
         base = load_base(info, device=device, dtype=torch.float32)
@@ -113,7 +116,7 @@ def _write_merged(workspace: Place, version: Version, folder: Path) -> None:
             version.path,
             bound_to=bound_to,
             quantisation=quantisation,
-            dtype=_trained_dtype(version),
+            dtype=trained_dtype(version),
             into=into,
             device=device,
         )
@@ -123,7 +126,7 @@ def _write_merged(workspace: Place, version: Version, folder: Path) -> None:
     (folder / "export.json").write_bytes(json_bytes(record | {"merged_into": into}))
 
 
-def _quantisation(version: Version) -> Quantisation | None:
+def version_quantisation(version: Version) -> Quantisation | None:
     """How the version's base was held in training."""
     method = find_method(version.method)
     own = {field.name for field in dataclasses.fields(method.settings)}
@@ -133,5 +136,14 @@ def _quantisation(version: Version) -> Quantisation | None:
     )
 
 
-def _trained_dtype(version: Version) -> torch.dtype:
+def version_dtype(version: Version) -> torch.dtype:
+    """The number format that a version is used in."""
+    if version_quantisation(version) is not None:
+        # The weights that 4 bits stand for follow from the format before.
+        return trained_dtype(version)
+    return find_method(version.method).dtype("auto", pick_device())
+
+
+def trained_dtype(version: Version) -> torch.dtype:
+    """The number format that its base was trained in."""
     return getattr(torch, version.facts["dtype"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from copydesk.errors import CopydeskError
 from copydesk.records import Choice, Draft, Finding, Form, FunnelStep, Rejection
+from copydesk.registry import Evaluation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,11 @@ class ClientInfo:
     """Training and held-out pages and chats of the newest dataset."""
     versions: int
     style_guide: bool
+    live: str | None = None
+    """The version that speaks, `client@n`."""
+    stale: bool = False
+    """Whether what speaks, or the newest version, is bound to another base than the workspace's;
+    `train --stale` replaces such versions in one pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +115,18 @@ class Gate:
     value: float
     threshold: float
     passed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """What `eval` found."""
+
+    version: str
+    evaluation: Evaluation
+    """As it is recorded."""
+    losses: Mapping[str, Mapping[str, float]]
+    """The matrix of clients, as far as the gates needed it: whose version (`base`: the untuned
+    one) -> whose held-out pages -> loss, nats a token. It is not recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

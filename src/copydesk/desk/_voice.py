@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib import resources
 
 from copydesk.desk._place import DATASETS, Place, client_material, newest_dataset
+from copydesk.desk._using import drop_if_gone
 from copydesk.errors import AlreadyThere, Damaged, NoRoom, NotEnoughText
 from copydesk.evaluate import LEAST_WORDS, VOICE_FORMAT, VoiceFeature, VoiceModel, general_chats
 from copydesk.records import Brief, Draft, Finding, Material
@@ -55,7 +56,28 @@ def client_voice(place: Place, client: str) -> VoiceModel:
             model.save(artifact.path)
     except (AlreadyThere, NoRoom):  # another process was quicker; a full disk keeps none
         pass
+    for name in (client, *others):
+        drop_if_gone(place, name, target)
     return model
+
+
+def voice_against(
+    place: Place, client: str, own: Sequence[Material], drafts: Sequence[str]
+) -> VoiceModel | None:
+    """A client's voice, learned also against what a base writes of the client's titles.
+
+    Nothing is so easily taken for a client as a base that was given its briefs. It is fitted anew
+    each time and not kept. None where there is too little text.
+    """
+    contrast = {
+        row.name: _texts(client_material(place, row.name)[0])
+        for row in place.catalogue.clients()
+        if row.name != client and place.catalogue.latest(DATASETS, row.name) is not None
+    }
+    try:
+        return _fitted(client, _texts(own), contrast, drafts)
+    except NotEnoughText:
+        return None
 
 
 def forget_voices(place: Place) -> None:
@@ -133,13 +155,21 @@ def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda f: (f.start, f.rule, f.end, f.message)))
 
 
-def _fitted(client: str, own: Sequence[str], contrast: Mapping[str, Sequence[str]]) -> VoiceModel:
+def _fitted(
+    client: str,
+    own: Sequence[str],
+    contrast: Mapping[str, Sequence[str]],
+    drafts: Sequence[str] = (),
+) -> VoiceModel:
     # scikit-learn takes a second to import, and most calls find the model in the cache.
     from copydesk.evaluate import fit_voice
 
     general = {"general texts": [answer for _, _, answer in general_chats()]}
     return fit_voice(
-        own, {**contrast, **_samples(own), **general}, names=(client.replace("-", " "),)
+        own,
+        {**contrast, **_samples(own), **general},
+        drafts=drafts,
+        names=(client.replace("-", " "),),
     )
 
 

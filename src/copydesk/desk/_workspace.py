@@ -1,6 +1,5 @@
 """The workspace: opened, asked to do something, closed."""
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -8,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from copydesk.content import FORMATS, TrainingIndex, read_briefs
 from copydesk.corpus import read_style_guide
-from copydesk.desk._comparisons import forget_pooled
 from copydesk.desk._config import CONFIG_FILE, STARTER, Config, read_config
 from copydesk.desk._curating import curate_client
 from copydesk.desk._drafts import read_drafts, save_as, save_draft
-from copydesk.desk._keys import Keys
+from copydesk.desk._erasing import Receipt, erase_client, pending_erasures
+from copydesk.desk._keys import ServerKeys
 from copydesk.desk._model_verbs import ModelVerbs
 from copydesk.desk._place import (
     DATASETS,
@@ -22,6 +21,8 @@ from copydesk.desk._place import (
     client_style_guide,
     client_training_index,
 )
+from copydesk.desk._promoting import client_history
+from copydesk.desk._registry_verbs import RegistryVerbs
 from copydesk.desk._results import Checked, ClientInfo, Curation, Written
 from copydesk.desk._sources import (
     ImportedSearches,
@@ -29,7 +30,8 @@ from copydesk.desk._sources import (
     search,
     search_pages,
 )
-from copydesk.desk._voice import client_voice, forget_voices
+from copydesk.desk._using import using
+from copydesk.desk._voice import client_voice
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
 from copydesk.evaluate import VoiceModel
 from copydesk.records import (
@@ -40,8 +42,7 @@ from copydesk.records import (
     StyleGuide,
     ignore_progress,
 )
-from copydesk.registry import versions
-from copydesk.store import Catalogue, held, replace_bytes, storage_errors
+from copydesk.store import Catalogue, replace_bytes
 
 if TYPE_CHECKING:
     from copydesk.corpus.search import SearchPage
@@ -89,7 +90,7 @@ def find_workspace(path: PathLike | None = None) -> Path | None:
     return next((folder for folder in tried if (folder / CONFIG_FILE).is_file()), None)
 
 
-class Workspace(ModelVerbs):
+class Workspace(ModelVerbs, RegistryVerbs):
     """A folder with `copydesk.toml`, the catalogue and the artifacts. Usable in a `with`."""
 
     def __init__(self, root: Path) -> None:
@@ -97,7 +98,7 @@ class Workspace(ModelVerbs):
         self.root = root.resolve()
         self.config: Config = read_config(self.root / CONFIG_FILE)
         self.catalogue = Catalogue(self.root)
-        self.keys = Keys(self.catalogue)
+        self.server_keys = ServerKeys(self.catalogue)
         self._place = Place(root=self.root, config=self.config, catalogue=self.catalogue)
 
     def __enter__(self) -> "Workspace":
@@ -137,30 +138,20 @@ class Workspace(ModelVerbs):
         """All clients, by name."""
         return tuple(self._client_info(row.name) for row in self.catalogue.clients())
 
-    def delete_client(self, name: str) -> None:
-        """Remove a client and everything made from its pages.
+    def delete_client(self, name: str) -> Receipt:
+        """Remove a client and everything made from its pages; a signed receipt stays.
+
+        A deletion that was cut off is finished by asking again.
 
         Raises:
             UnknownName: there is none of that name.
-            InUse: it is being trained.
+            InUse: it is being used; says by whom.
         """
-        self.catalogue.client(name)
-        with held(self._place.locks, name, doing="deletes it", forget=True):
-            # Its name goes last: cut off before, the client is still there to be deleted again,
-            # and nothing is listed that is gone.
-            forget_pooled(self._place, name)
-            self.catalogue.forget_artifacts(name)
-            self.report_path.unlink(missing_ok=True)
-            forget_voices(self._place)
-            for folder in (
-                self.client_folder(name),
-                self._place.runs_folder(name),
-                self._place.cache_folder(name),
-            ):
-                _remove(folder)
-            for shelf in (self.root / "artifacts").glob("*"):
-                _remove(shelf / name)
-            self.catalogue.remove_client(name)
+        return erase_client(self._place, name, report=self.report_path)
+
+    def unfinished_deletions(self) -> tuple[str, ...]:
+        """Clients whose deletion was cut off; `delete_client` finishes it."""
+        return pending_erasures(self._place)
 
     def style_guide(self, client: str) -> StyleGuide:
         """The client's style guide; an empty one where none was given."""
@@ -217,18 +208,19 @@ class Workspace(ModelVerbs):
             Unreachable: a site does not answer.
             NotEnoughText: too few pages are left to train on and hold some out.
         """
-        return curate_client(
-            self._place,
-            client,
-            sources,
-            columns=columns,
-            keep=frozenset(keep),
-            contacts=contacts,
-            workers=workers,
-            right=right,
-            web=web,
-            listener=listener,
-        )
+        with using(self._place, client, doing="curates its pages"):
+            return curate_client(
+                self._place,
+                client,
+                sources,
+                columns=columns,
+                keep=frozenset(keep),
+                contacts=contacts,
+                workers=workers,
+                right=right,
+                web=web,
+                listener=listener,
+            )
 
     def documents(self, client: str) -> tuple[tuple[Material, ...], tuple[Material, ...]]:
         """Training and held-out pages and chats of the client's newest dataset.
@@ -294,7 +286,7 @@ class Workspace(ModelVerbs):
         """Write a checked draft for each brief, by `client` or `client@n`; drafts are kept.
 
         Args:
-            client: the newest version speaks, or the one named.
+            client: the version that speaks, see `registry.live_version`, or the one named.
             briefs: briefs, or files of them: YAML, CSV, XLSX.
             temperature: 0 is greedy.
             top_p: share of the probability that tokens are drawn from.
@@ -325,9 +317,13 @@ class Workspace(ModelVerbs):
             variants=variants,
         )
         written: list[Written] = []
-        for draft in write_drafts(self._place, client, read, settings=settings, on_text=on_text):
-            path = save_draft(self._drafts_folder(draft.client), draft)
-            written.append(Written(draft=draft, path=save_as(path, draft, to)))
+        speaker = client.partition("@")[0]
+        with using(self._place, speaker, doing="writes drafts of it"):
+            for draft in write_drafts(
+                self._place, client, read, settings=settings, on_text=on_text
+            ):
+                path = save_draft(self._drafts_folder(draft.client), draft)
+                written.append(Written(draft=draft, path=save_as(path, draft, to)))
         return tuple(written)
 
     def drafts(self) -> tuple[Draft, ...]:
@@ -380,15 +376,12 @@ class Workspace(ModelVerbs):
     def _client_info(self, name: str) -> ClientInfo:
         entry = self.catalogue.latest(DATASETS, name)
         counted = sum(map(len, self.documents(name))) if entry else 0
+        found = client_history(self._place, name)
         return ClientInfo(
             name=name,
             documents=counted,
-            versions=len(versions(self.catalogue, name)),
+            versions=len(found.versions),
+            live=found.live,
+            stale=found.stale,
             style_guide=any(self.client_folder(name).glob("style_guide.*")),
         )
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        with storage_errors(folder):
-            shutil.rmtree(folder)

@@ -1,17 +1,18 @@
 """`write`: drafts by a client's version, each checked."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
-from copydesk.content import language_name, language_of, sampling_for, write_draft
+from copydesk.content import Standards, language_name, language_of, sampling_for, write_draft
 from copydesk.desk._checking import client_standards
 from copydesk.desk._models import load_version
 from copydesk.desk._place import DATASETS, Place, client_material
+from copydesk.desk._promoting import request_version, tell_outcome
 from copydesk.desk._voice import usual_voice, voice_of, with_voice
-from copydesk.errors import InvalidInput
+from copydesk.errors import CopydeskError, InvalidInput
+from copydesk.evaluate import VoiceModel
 from copydesk.records import Brief, Document, Draft, StyleGuide
-from copydesk.registry import find_version
 from copydesk.serve import Writer
 
 _KNOWN_FORMATS = ("blog", "product", "social", "doc")
@@ -42,15 +43,39 @@ def write_drafts(
 ) -> Iterator[Draft]:
     """Load the version once, then write and check every brief, one after another.
 
+    All briefs of a call are one request: a canary gives them one version, and how they end counts
+    once.
+
     Raises:
         InvalidInput: a brief is of a format that the client does not know, or in another language
             than its pages; before anything is loaded.
     """
-    version = find_version(place.catalogue, ref)
+    asked = {"briefs": [asdict(brief) for brief in briefs], **asdict(settings)}
+    version = request_version(place, ref, asked)
     standards = client_standards(place, version.client).standards
     voice = usual_voice(place, version.client)
     _refuse_strangers(place, version.client, briefs, standards.guide)
-    writer = Writer(load_version(place, version), name=version.name)
+    wrong = 0
+    try:
+        writer = Writer(load_version(place, version), name=version.name)
+        for draft in _written(writer, version.client, briefs, settings, standards, voice, on_text):
+            wrong += any(found.severity == "error" and not found.waived for found in draft.findings)
+            yield draft
+    except CopydeskError:
+        tell_outcome(place, ref, version, findings=wrong > 0, error=True)
+        raise
+    tell_outcome(place, ref, version, findings=wrong > 0, error=False)
+
+
+def _written(
+    writer: Writer,
+    client: str,
+    briefs: Sequence[Brief],
+    settings: WriteSettings,
+    standards: Standards,
+    voice: VoiceModel | None,
+    on_text: Callable[[str], None] | None,
+) -> Iterator[Draft]:
     for brief in briefs:
         for variant in range(settings.variants):
             sampling = sampling_for(
@@ -63,7 +88,7 @@ def write_drafts(
             draft = write_draft(
                 brief,
                 writer,
-                client=version.client,
+                client=client,
                 sampling=sampling,
                 on_text=on_text,
                 standards=standards,

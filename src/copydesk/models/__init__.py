@@ -14,7 +14,7 @@ a bottleneck.
 from copydesk.models._activations import kept_bytes
 from copydesk.models._adapter_weights import AdapterWeights, LowRank, Narrow, read_adapter
 from copydesk.models._adapters import load_adapter, merge, merge_quantised
-from copydesk.models._attention import ATTENTION
+from copydesk.models._attention import ATTENTION, SegmentPrefix
 from copydesk.models._bank import Bank
 from copydesk.models._bases import BaseInfo, BaseStore, default_cache
 from copydesk.models._encode import encode_chat, encode_example, encode_examples, load_tokenizer
@@ -46,7 +46,21 @@ from copydesk.models._optimizers import allocate_state, eight_bit_adamw, eight_b
 from copydesk.models._overlong import Overlong
 from copydesk.models._pack import Packed, pack, split_by_tokens
 from copydesk.models._quantise import Quantisation
+from copydesk.models._servable import (
+    adapter_faults,
+    finite_logits,
+    merge_difference,
+    weights_finite,
+)
 from copydesk.models._shared_prefix import shared_length
+from copydesk.models._side_by_side import (
+    Batch,
+    Lanes,
+    backward_batches,
+    make_lanes,
+    scoring_lanes,
+    two_at_once,
+)
 from copydesk.models._states import prefix_states
 from copydesk.models._template import template_digest
 from copydesk.models._tuned import Tuned, untuned
@@ -60,6 +74,7 @@ __all__ = [
     "Base",
     "BaseInfo",
     "BaseStore",
+    "Batch",
     "BottleneckSettings",
     "DoraSettings",
     "Encoded",
@@ -67,6 +82,7 @@ __all__ = [
     "EncodedSet",
     "ExampleLoss",
     "FullSettings",
+    "Lanes",
     "LoraSettings",
     "LowRank",
     "Method",
@@ -78,10 +94,13 @@ __all__ = [
     "PromptSettings",
     "QloraSettings",
     "Quantisation",
+    "SegmentPrefix",
     "Share",
     "Tuned",
+    "adapter_faults",
     "allocate_state",
     "answer_losses",
+    "backward_batches",
     "backward_loss",
     "backward_losses",
     "default_cache",
@@ -91,13 +110,16 @@ __all__ = [
     "encode_example",
     "encode_examples",
     "find_method",
+    "finite_logits",
     "free_memory",
     "hollow_base",
     "kept_bytes",
     "load_adapter",
     "load_base",
     "load_tokenizer",
+    "make_lanes",
     "merge",
+    "merge_difference",
     "merge_quantised",
     "pack",
     "pick_device",
@@ -105,8 +127,11 @@ __all__ = [
     "prefix_states",
     "quantisation_tensors",
     "read_adapter",
+    "scoring_lanes",
     "shared_length",
     "split_by_tokens",
     "template_digest",
+    "two_at_once",
     "untuned",
+    "weights_finite",
 ]

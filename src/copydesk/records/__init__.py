@@ -14,6 +14,7 @@ from copydesk.records._drafts import (
     Severity,
     StyleGuide,
 )
+from copydesk.records._lineage import Lineage, LineageBase, LineagePage
 from copydesk.records._progress import (
     Listener,
     Progress,
@@ -81,6 +82,9 @@ __all__ = [
     "Intent",
     "Job",
     "Latency",
+    "Lineage",
+    "LineageBase",
+    "LineagePage",
     "Link",
     "Listener",
     "LossPoint",

@@ -18,6 +18,59 @@ CREATE TABLE artifacts (
 ) STRICT;
 """
 
+_GATES_AND_PROMOTIONS = """
+CREATE TABLE evaluations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    client TEXT NOT NULL REFERENCES clients (name) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    base TEXT NOT NULL,
+    against INTEGER,
+    thresholds TEXT NOT NULL,
+    gates TEXT NOT NULL,
+    software TEXT NOT NULL,
+    at TEXT NOT NULL
+) STRICT;
+CREATE INDEX evaluations_of_versions ON evaluations (client, number, id);
+CREATE TABLE promotions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    client TEXT NOT NULL REFERENCES clients (name) ON DELETE CASCADE,
+    action TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    previous INTEGER,
+    share REAL,
+    evaluation INTEGER,
+    forced INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    by TEXT NOT NULL,
+    at TEXT NOT NULL
+) STRICT;
+CREATE INDEX promotions_of_clients ON promotions (client, id);
+CREATE TABLE live (
+    client TEXT PRIMARY KEY REFERENCES clients (name) ON DELETE CASCADE,
+    number INTEGER NOT NULL
+) STRICT;
+CREATE TABLE canaries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    client TEXT NOT NULL UNIQUE REFERENCES clients (name) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    previous INTEGER NOT NULL,
+    share REAL NOT NULL,
+    requests INTEGER NOT NULL,
+    ratio REAL NOT NULL,
+    alpha REAL NOT NULL
+) STRICT;
+CREATE TABLE outcomes (
+    client TEXT NOT NULL REFERENCES clients (name) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    canary INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    findings INTEGER NOT NULL,
+    errors INTEGER NOT NULL,
+    PRIMARY KEY (client, number, canary)
+) STRICT
+"""
+
 _KEYS = """
 CREATE TABLE keys (
     id TEXT PRIMARY KEY,
@@ -45,7 +98,7 @@ CREATE TABLE key_use (
 ) STRICT;
 """
 
-_STEPS: tuple[str, ...] = (_CLIENTS_AND_ARTIFACTS, _KEYS)
+_STEPS: tuple[str, ...] = (_CLIENTS_AND_ARTIFACTS, _GATES_AND_PROMOTIONS, _KEYS)
 """Step n brings a catalogue of schema n to schema n + 1. Steps are added, never changed."""
 
 SCHEMA = len(_STEPS)

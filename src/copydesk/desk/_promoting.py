@@ -1,0 +1,182 @@
+"""`promote`, `rollback` and `history`: what speaks for a client, and what did."""
+
+import contextlib
+import getpass
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from copydesk.desk._config import Config
+from copydesk.desk._place import FOUNDATIONS, Place
+from copydesk.errors import Damaged
+from copydesk.registry import (
+    Canary,
+    CanaryRules,
+    Evaluation,
+    Outcomes,
+    Promotion,
+    Standard,
+    Version,
+    find_version,
+    history,
+    live_version,
+    newest_evaluation,
+    outcomes,
+    promote,
+    promoted_number,
+    report_outcome,
+    rollback,
+    running_canary,
+    version_for,
+    versions,
+)
+from copydesk.store import open_artifact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionState:
+    """A version as a history shows it."""
+
+    version: str
+    made: str
+    method: str
+    base: str
+    """Name of the base that it is bound to."""
+    stale: bool
+    """Whether that is another than the workspace's."""
+    live: bool
+    gates: str
+    """`passed`, the names of the gates that said no, or `never asked`."""
+    outcomes: Outcomes
+    """How its live requests ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientHistory:
+    """What speaks for a client, what could, and every change."""
+
+    client: str
+    live: str | None
+    """`client@n`; None before there is a version."""
+    promoted: bool
+    """Whether it speaks by promotion; if not, the newest speaks."""
+    canary: Canary | None
+    versions: tuple[VersionState, ...]
+    changes: tuple[Promotion, ...]
+    """Oldest first."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether what speaks, or the newest version, is bound to another base."""
+        return any(item.stale for item in self.versions if item.live) or (
+            bool(self.versions) and self.versions[-1].stale
+        )
+
+
+def promote_version(
+    place: Place, ref: str, *, force_reason: str | None, share: float | None
+) -> Promotion:
+    """Let a version speak, or try it as a canary; see `Workspace.promote`."""
+    from copydesk.desk._models import workspace_base  # it imports torch
+
+    version = find_version(place.catalogue, ref)
+    rules = canary_rules(place.config, share) if share is not None else None
+    return promote(
+        place.catalogue,
+        version,
+        Standard(thresholds=place.config.gates.digest, base=workspace_base(place).digest),
+        by=_who(),
+        force_reason=force_reason,
+        canary=rules,
+    )
+
+
+def go_back(place: Place, client: str, *, reason: str) -> Promotion:
+    """Let the version speak that spoke before, or stop the client's canary."""
+    expected = promoted_number(place.catalogue, client)
+    return rollback(place.catalogue, client, by=_who(), reason=reason, expected=expected)
+
+
+def canary_rules(config: Config, share: float) -> CanaryRules:
+    """The rules of the workspace's canaries."""
+    own = config.canary
+    return CanaryRules(share=share, requests=own.requests, ratio=own.ratio, alpha=own.alpha)
+
+
+def client_history(place: Place, client: str) -> ClientHistory:
+    """All versions and changes of a client."""
+    changes = history(place.catalogue, client)
+    found = versions(place.catalogue, client)
+    live: Version | None = None
+    if found:
+        with contextlib.suppress(Damaged):  # what was promoted is gone, which the list shows
+            live = live_version(place.catalogue, client)
+    return ClientHistory(
+        client=client,
+        live=live.name if live else None,
+        promoted=promoted_number(place.catalogue, client) is not None,
+        canary=running_canary(place.catalogue, client),
+        versions=tuple(_state(place, version, live) for version in found),
+        changes=changes,
+    )
+
+
+def is_of_another_base(place: Place, version: Version) -> bool:
+    """Whether a version is bound to a base of another name than the workspace's.
+
+    By name, so that light commands need not look at weights; the gates compare digests.
+    """
+    return "base" in version.inputs and str(version.facts.get("base", "")) != base_name(place)
+
+
+def base_name(place: Place) -> str:
+    """The workspace's base as versions name it."""
+    named = place.config.base
+    folder = Path(named).expanduser()
+    if (place.root / FOUNDATIONS / named).is_dir() or not folder.is_dir():
+        return named
+    return folder.resolve().name
+
+
+def request_version(place: Place, ref: str, request: object) -> Version:
+    """The version that answers a request for `client` or `client@n`, by the running canary."""
+    asked = json.dumps(request, default=repr, sort_keys=True)
+    return version_for(place.catalogue, ref, asked)
+
+
+def tell_outcome(place: Place, ref: str, version: Version, *, findings: bool, error: bool) -> None:
+    """Count how a request ended, unless the caller named the version."""
+    if "@" not in ref:
+        report_outcome(
+            place.catalogue, version.client, version.number, findings=findings, error=error
+        )
+
+
+def _state(place: Place, version: Version, live: Version | None) -> VersionState:
+    manifest = open_artifact(version.path, verify=False).manifest
+    assert manifest is not None
+    return VersionState(
+        version=version.name,
+        made=manifest.created,
+        method=version.method,
+        base=str(version.facts.get("base", "")),
+        stale=is_of_another_base(place, version),
+        live=live is not None and live.number == version.number,
+        gates=said_of(newest_evaluation(place.catalogue, version.client, version.number)),
+        outcomes=outcomes(place.catalogue, version.client, version.number),
+    )
+
+
+def said_of(evaluation: Evaluation | None) -> str:
+    """What gates said, in a few words."""
+    if evaluation is None:
+        return "never asked"
+    failed = [gate.name for gate in evaluation.gates if not gate.passed]
+    return "passed" if evaluation.passed else ", ".join(failed) or "none asked"
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container without users
+        return "unknown"
