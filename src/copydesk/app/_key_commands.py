@@ -37,7 +37,7 @@ def key_add(
     Example: copydesk key add --client acme --rate 60 --quota 1000000
     """
     with desk.open_workspace(workspace) as opened:
-        issued = opened.keys.add(
+        issued = opened.server_keys.add(
             clients=client or (),
             every_client=all_clients,
             base=base,
@@ -56,7 +56,7 @@ def key_list(as_json: AsJson = False, workspace: InWorkspace = None) -> None:
     Example: copydesk key list
     """
     with desk.open_workspace(workspace) as opened:
-        keys = opened.keys.all()
+        keys = opened.server_keys.all()
     if as_json:
         emit_json({"keys": keys})
     for key in () if as_json else keys:
@@ -76,7 +76,7 @@ def key_rotate(
     Example: copydesk key rotate 0f3a92b1c4d5
     """
     with desk.open_workspace(workspace) as opened:
-        issued = opened.keys.rotate(key)
+        issued = opened.server_keys.rotate(key)
     _show_issued(issued, as_json=as_json)
 
 
@@ -91,7 +91,7 @@ def key_revoke(
     Example: copydesk key revoke 0f3a92b1c4d5
     """
     with desk.open_workspace(workspace) as opened:
-        revoked = opened.keys.revoke(key)
+        revoked = opened.server_keys.revoke(key)
     if as_json:
         emit_json({"key": revoked})
     else:

@@ -78,7 +78,7 @@ def serve(
     with desk.open_workspace(workspace) as opened, contextlib.ExitStack() as ending:
         ports = open_ports(
             host, port, port + 1 if admin_port is None and port else admin_port or 0,
-            has_keys=opened.keys.ever_made(),
+            has_keys=opened.server_keys.ever_made(),
         )  # fmt: skip
         log_to(sys.stderr)
         signal.signal(signal.SIGTERM, _end_while_starting)
@@ -111,8 +111,10 @@ def serve(
                 "base": serving.base_name,
             }
             say("ready", **where)
+            url, admin_url, base = ports.url, ports.admin_url, serving.base_name
+            say("ready", url=url, admin_url=admin_url, base=base)
             if as_json:
-                emit_json(where | {"engine": engine})
+                emit_json({"url": url, "admin_url": admin_url, "base": base, "engine": engine})
                 sys.stdout.flush()
 
         run_server(

@@ -60,8 +60,8 @@ class IssuedKey:
     """What a program sends: `Authorization: Bearer SECRET`."""
 
 
-class Keys:
-    """The keys of a workspace.
+class ServerKeys:
+    """The keys of a workspace's server. (`Catalogue.keys` are others: those that sign.)
 
     A key is `cd-ID-SECRET`. The catalogue holds the SHA-256 of its 256 random bits: a slow hash is
     for secrets that can be guessed, and these cannot. The row is found by the ID, and the hashes

@@ -4,9 +4,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from copydesk.desk._keys import Key
-from copydesk.errors import CopydeskError, UnknownName, WrongBase
+from copydesk.errors import InvalidInput, UnknownName, WrongBase
 from copydesk.records import AdapterRef
-from copydesk.registry import Version, find_version, live_version, versions
+from copydesk.registry import (
+    Promotion,
+    Version,
+    adapter_ref,
+    live_version,
+    report_outcome,
+    running_canary,
+    version_for,
+    versions,
+)
 from copydesk.store import Catalogue
 
 BASE_PREFIX = "base:"
@@ -24,7 +33,11 @@ class ServedModel:
     client: str
     """Empty for the base."""
     adapter: AdapterRef | None
-    created: int
+    number: int = 0
+    """Of the version."""
+    drawn: bool = False
+    """Whether the client was named without a version, so that a canary may have drawn it."""
+    created: int = 0
     """When its folder was finished, in seconds since 1970; 0 for the base."""
 
 
@@ -42,17 +55,19 @@ class Roster:
     methods: frozenset[str]
     """Whose adapters the engine takes."""
 
-    def find(self, key: Key | None, model: str) -> ServedModel:
+    def find(self, key: Key | None, model: str, request_id: str = "") -> ServedModel:
         """What a request's `model` means to the holder of a key.
 
         Args:
             key: None where the server is open: everything is allowed.
             model: `client` for its live version, `client@n`, or `base:NAME`.
+            request_id: while a canary runs, which of two versions answers follows from it.
 
         Raises:
             UnknownName: there is none, or the key does not allow it: the answer is the same, and a
                 client that is not allowed is not even looked for.
             WrongBase: the version is not for the engine that runs.
+            Damaged: its manifest is not what was written.
         """
         if model == self.base_id:
             if key is None or key.base:
@@ -62,12 +77,8 @@ class Roster:
         if key is not None and not key.allows(client):
             raise _unknown(model)
         try:
-            version = (
-                find_version(self.catalogue, model)
-                if "@" in model
-                else _live(self.catalogue, client)
-            )
-        except CopydeskError as error:
+            version = version_for(self.catalogue, model, request_id)
+        except (UnknownName, InvalidInput) as error:
             raise _unknown(model) from error
         if why := self._obstacle(version):
             raise WrongBase(f"{version.name} cannot be served: {why}")
@@ -76,6 +87,18 @@ class Roster:
     def models(self, key: Key | None) -> tuple[ServedModel, ...]:
         """All models that a key may use, each client by its name and by its versions."""
         return tuple(self._each(key))
+
+    def report(self, client: str, number: int, *, error: bool) -> Promotion | None:
+        """Tell the client's canary, if one runs, how a request ended that it may have drawn.
+
+        Texts are not checked here: findings are for those who have a brief.
+
+        Returns:
+            What followed for the canary; None where it goes on, or none runs.
+        """
+        if running_canary(self.catalogue, client) is None:
+            return None
+        return report_outcome(self.catalogue, client, number, findings=False, error=error)
 
     @property
     def base_id(self) -> str:
@@ -95,7 +118,7 @@ class Roster:
             ]
             if not usable:
                 continue
-            live = _live(self.catalogue, row.name)
+            live = live_version(self.catalogue, row.name)
             if not self._obstacle(live):
                 yield self._served(row.name, live)
             for version in usable:
@@ -104,24 +127,21 @@ class Roster:
     def _obstacle(self, version: Version) -> str | None:
         if version.method not in self.methods:
             return f"the engine takes no adapters by {version.method}"
-        if version.inputs["base"] != self.base_digest:
+        if version.inputs.get("base") != self.base_digest:
             return "it was trained on another base than the one that runs"
         return None
 
     def _base(self) -> ServedModel:
-        return ServedModel(id=self.base_id, name=self.base_id, client="", adapter=None, created=0)
+        return ServedModel(id=self.base_id, name=self.base_id, client="", adapter=None)
 
     def _served(self, model: str, version: Version) -> ServedModel:
         return ServedModel(
             id=model,
             name=version.name,
             client=version.client,
-            adapter=AdapterRef(
-                name=version.name,
-                path=version.path,
-                digest=version.digest,
-                base_digest=version.inputs["base"],
-            ),
+            adapter=adapter_ref(version),
+            number=version.number,
+            drawn="@" not in model,
             created=int(version.path.stat().st_mtime),
         )
 

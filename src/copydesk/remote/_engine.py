@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal
 
 import httpx2
@@ -24,6 +24,7 @@ from copydesk.remote._settings import VllmSettings
 from copydesk.remote._turns import Turns
 from copydesk.remote._wire import CHAT, Reading, body_of, path_of
 
+_Outcome = Generated | CopydeskError
 _END_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 
@@ -68,11 +69,13 @@ class VllmJob:
         self._told: Callable[[Piece], None] | None = told
         self._on_end: Callable[[Job], None] | None = on_end
         self._ended = threading.Event()
-        self._outcome: Generated | CopydeskError | None = None
+        self._outcome: _Outcome | None = None
+        self.cancelled = False
         self.cancel_soon: Callable[[], None] = lambda: None
 
     def cancel(self) -> None:
         """End it at the next step; harmless when it has ended."""
+        self.cancelled = True
         self.cancel_soon()
 
     def result(self, timeout: float | None = None) -> Generated:
@@ -89,7 +92,7 @@ class VllmJob:
         if self._told is not None:
             self._told(piece)
 
-    def end(self, outcome: Generated | CopydeskError) -> None:
+    def end(self, outcome: _Outcome) -> None:
         """Say how it ended, once."""
         if not self._ended.is_set():
             self._outcome = outcome
@@ -113,7 +116,7 @@ class VllmEngine:
         self._settings = settings
         self._status: Literal["ready", "draining", "down"] = "ready"
         self._counts = {"requests_total": 0.0, "tokens_total": 0.0, "failed_total": 0.0}
-        self._jobs: set[asyncio.Task[None]] = set()
+        self._jobs: set[asyncio.Task[_Outcome]] = set()
         self._taken = 0
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
@@ -187,10 +190,8 @@ class VllmEngine:
             self._loop.run_forever()
         finally:
             self._status = "down"
-            for task in (watching, *self._jobs):
-                task.cancel()
-            left = (watching, *self._jobs)
-            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            watching.cancel()
+            self._loop.run_until_complete(self._give_up())
             self._loop.run_until_complete(self._http.aclose())
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
@@ -207,35 +208,54 @@ class VllmEngine:
                 failed += 1
         self._status = "down"
         for task in list(self._jobs):
-            task.cancel("down")
+            task.cancel()
+
+    async def _give_up(self) -> None:
+        """Cancel all that was taken, also what has not begun."""
+        while self._taken:
+            for task in self._jobs:
+                task.cancel()
+            await asyncio.sleep(0)
 
     def _begin(self, job: VllmJob) -> None:
-        task = self._loop.create_task(self._settled(job, self._work(job)))
+        task = self._loop.create_task(self._outcome(job))
         self._jobs.add(task)
-        task.add_done_callback(self._jobs.discard)
+        # In a callback, because a task that is cancelled before its first step runs none of its
+        # own lines.
+        task.add_done_callback(lambda done: self._settle(job, done))
 
         def cancel() -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended
                 self._loop.call_soon_threadsafe(task.cancel)
 
         job.cancel_soon = cancel
+        if job.cancelled:  # before it had begun
+            task.cancel()
 
-    async def _settled(self, job: VllmJob, work: Coroutine[Any, Any, Generated]) -> None:
-        """Do the work and say how it ended, whatever happens."""
+    async def _outcome(self, job: VllmJob) -> _Outcome:
+        """Do the work; what came of it, whatever happens."""
         try:
             async with asyncio.timeout(job.request.deadline_seconds):
-                outcome: Generated | CopydeskError = await work
+                return await self._work(job)
         except TimeoutError:
-            outcome = Cancelled("Its time is up")
-        except asyncio.CancelledError:
-            down = self._status == "down"
-            outcome = EngineDown("vLLM went away") if down else Cancelled("It was cancelled")
+            return Cancelled("Its time is up")
         except CopydeskError as error:
-            outcome = error
+            return error
         except httpx2.HTTPError as error:
-            outcome = EngineDown(f"vLLM went away: {type(error).__name__}")
+            return EngineDown(f"vLLM went away: {type(error).__name__}")
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of any end
-            outcome = EngineDown(f"The engine failed: {type(error).__name__}: {error}")
+            return EngineDown(f"The engine failed: {type(error).__name__}: {error}")
+
+    def _settle(self, job: VllmJob, done: "asyncio.Task[_Outcome]") -> None:
+        """Say how it ended."""
+        self._jobs.discard(done)
+        outcome: _Outcome
+        if not done.cancelled():
+            outcome = done.result()
+        elif self._status == "down":
+            outcome = EngineDown("vLLM went away")
+        else:
+            outcome = Cancelled("It was cancelled")
         with self._lock:
             self._taken -= 1
         self._counts["requests_total"] += 1

@@ -57,7 +57,7 @@ def test_with_a_key_in_the_workspace_nobody_is_answered_without(
     server: Served, workspace: Workspace
 ) -> None:
     assert httpx2.get(f"{server.url}/v1/models").status_code == 200  # no key was ever made
-    key = workspace.keys.add(clients=["acme"]).secret
+    key = workspace.server_keys.add(clients=["acme"]).secret
     ask(server, key)
     wrong = key[:-1] + ("0" if key[-1] != "0" else "1")
     for given in ({}, {"authorization": f"Bearer {wrong}"}, {"authorization": f"Basic {key}"}):
@@ -74,13 +74,13 @@ def test_with_a_key_in_the_workspace_nobody_is_answered_without(
 def test_a_revoked_or_rotated_key_is_refused_by_the_next_request(
     server: Served, workspace: Workspace
 ) -> None:
-    issued = workspace.keys.add(clients=["acme"])
+    issued = workspace.server_keys.add(clients=["acme"])
     ask(server, issued.secret)
-    new = workspace.keys.rotate(issued.key.id)
+    new = workspace.server_keys.rotate(issued.key.id)
     with pytest.raises(openai.AuthenticationError):
         ask(server, issued.secret)
     ask(server, new.secret)
-    workspace.keys.revoke(issued.key.id)
+    workspace.server_keys.revoke(issued.key.id)
     with pytest.raises(openai.AuthenticationError):
         ask(server, new.secret)
     # All keys are revoked: that does not open the server again.
@@ -88,9 +88,9 @@ def test_a_revoked_or_rotated_key_is_refused_by_the_next_request(
 
 
 def test_a_key_sees_and_uses_only_its_clients(server: Served, workspace: Workspace) -> None:
-    acme = workspace.keys.add(clients=["acme"]).secret
-    base = workspace.keys.add(base=True).secret
-    every = workspace.keys.add(every_client=True).secret
+    acme = workspace.server_keys.add(clients=["acme"]).secret
+    base = workspace.server_keys.add(base=True).secret
+    every = workspace.server_keys.add(every_client=True).secret
 
     def listed(key: str) -> list[str]:
         return [model.id for model in server.client(key).models.list()]
@@ -108,7 +108,7 @@ def test_a_key_sees_and_uses_only_its_clients(server: Served, workspace: Workspa
 def test_unknown_and_forbidden_models_are_answered_alike(
     server: Served, workspace: Workspace
 ) -> None:
-    headers = {"authorization": f"Bearer {workspace.keys.add(clients=['acme']).secret}"}
+    headers = {"authorization": f"Bearer {workspace.server_keys.add(clients=['acme']).secret}"}
 
     def told(model: str) -> list[tuple[int, str]]:
         body = {"model": model, "messages": ASK}
@@ -138,8 +138,8 @@ def test_the_admin_port_takes_admin_keys_and_the_public_one_has_no_admin_routes(
     for path in paths:
         assert httpx2.get(server.url + path).status_code == 404
         assert httpx2.get(server.admin_url + path).status_code == 200  # open, as no key was made
-    plain = workspace.keys.add(clients=["acme"]).secret
-    admin = workspace.keys.add(admin=True).secret
+    plain = workspace.server_keys.add(clients=["acme"]).secret
+    admin = workspace.server_keys.add(admin=True).secret
     for path in paths:
         assert httpx2.get(server.admin_url + path).status_code == 401
         for key, status in ((plain, 403), (admin, 200)):
@@ -164,8 +164,8 @@ def test_a_page_that_points_its_name_at_this_machine_is_refused(server: Served) 
 
 
 def test_a_rate_holds_for_its_key_alone(server: Served, workspace: Workspace) -> None:
-    slow = workspace.keys.add(clients=["acme"], rate=2).secret
-    free = workspace.keys.add(clients=["acme"]).secret
+    slow = workspace.server_keys.add(clients=["acme"], rate=2).secret
+    free = workspace.server_keys.add(clients=["acme"]).secret
     for _ in range(2):
         ask(server, slow)
     with pytest.raises(openai.RateLimitError) as refused:
@@ -179,7 +179,7 @@ def test_a_rate_holds_for_its_key_alone(server: Served, workspace: Workspace) ->
 def test_a_quota_bounds_tokens_and_is_kept_in_the_catalogue(
     server: Served, workspace: Workspace
 ) -> None:
-    issued = workspace.keys.add(clients=["acme"], quota=120)
+    issued = workspace.server_keys.add(clients=["acme"], quota=120)
     used = 0
     with pytest.raises(openai.RateLimitError) as refused:
         for _ in range(20):
@@ -192,15 +192,15 @@ def test_a_quota_bounds_tokens_and_is_kept_in_the_catalogue(
     assert refused.value.response.headers["x-should-retry"] == "false"
     assert 120 - 10 < used <= 120 + 60  # the last prompt may pass it, see `Allowance`
     until = time.monotonic() + 10
-    while workspace.keys.get(issued.key.id).tokens != used and time.monotonic() < until:
+    while workspace.server_keys.get(issued.key.id).tokens != used and time.monotonic() < until:
         time.sleep(0.05)
-    assert workspace.keys.get(issued.key.id).tokens == used
+    assert workspace.server_keys.get(issued.key.id).tokens == used
 
 
 def test_a_stream_that_is_left_is_counted(
     server: Served, workspace: Workspace, engine: Handled
 ) -> None:
-    issued = workspace.keys.add(clients=["acme"], quota=10_000)
+    issued = workspace.server_keys.add(clients=["acme"], quota=10_000)
     engine.step_seconds = 0.01
     stream = server.client(issued.secret).chat.completions.create(
         model="acme", messages=ASK, max_tokens=500, stream=True, temperature=0.0
@@ -210,10 +210,10 @@ def test_a_stream_that_is_left_is_counted(
             break
     stream.response.close()
     until = time.monotonic() + 10
-    while not workspace.keys.get(issued.key.id).tokens and time.monotonic() < until:
+    while not workspace.server_keys.get(issued.key.id).tokens and time.monotonic() < until:
         time.sleep(0.05)
     engine.step_seconds = 0.0
-    assert 6 <= workspace.keys.get(issued.key.id).tokens < 500
+    assert 6 <= workspace.server_keys.get(issued.key.id).tokens < 500
 
 
 def test_requests_side_by_side_do_not_pass_a_quota_together() -> None:

@@ -1,5 +1,6 @@
 """The official client against a real socket, unchanged."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,14 @@ from handled import Handled
 from served import Served, make_version, make_workspace, serving
 
 import copydesk
+from copydesk.registry import (
+    CanaryRules,
+    Standard,
+    live_version,
+    promote,
+    rollback,
+    running_canary,
+)
 
 ASK = [{"role": "user", "content": "Say something"}]
 
@@ -170,3 +179,44 @@ def test_what_is_not_supported_is_refused_by_name(server: Served) -> None:
         assert refused.value.param in {*more, "guided_regex"}
     for neutral in ({"presence_penalty": 0}, {"tools": []}, {"user": "u", "store": False}):
         assert create(model="acme", messages=ASK, max_tokens=2, **neutral).choices
+
+
+def test_promoting_going_back_and_trying_out_are_live_at_once(
+    server: Served, root: Path, tiny_base: Path
+) -> None:
+    def said(request_id: str = "one") -> str:
+        headers = {"x-request-id": request_id}
+        return (
+            server.client()
+            .chat.completions.create(
+                model="acme", messages=ASK, max_tokens=4, extra_headers=headers
+            )
+            .model
+        )
+
+    standard = Standard(thresholds="t", base="b")
+    with copydesk.open(root) as workspace:
+        catalogue = workspace.catalogue
+        first = live_version(catalogue, "acme")
+        promote(catalogue, first, standard, by="me", force_reason="first")
+        second = make_version(workspace, "acme", tiny_base, seed=31)
+        assert said() == first.name, "what is only trained does not speak"
+        promote(catalogue, second, standard, by="me", force_reason="better")
+        assert said() == second.name
+        rollback(catalogue, "acme", by="me")
+        assert said() == first.name
+        rules = CanaryRules(share=0.5, requests=30)
+        promote(catalogue, second, standard, by="me", force_reason="try", canary=rules)
+        drawn = [said(f"r{number}") for number in range(12)]
+        assert set(drawn) == {first.name, second.name}
+        assert [said(f"r{number}") for number in range(3)] == drawn[:3], (
+            "the same request, the same"
+        )
+        until = time.monotonic() + 60
+        number = 100
+        while running_canary(catalogue, "acme") and time.monotonic() < until:
+            said(f"r{number}")  # each second the server tells how they ended
+            number += 1
+            assert number < 400
+        assert running_canary(catalogue, "acme") is None
+        assert live_version(catalogue, "acme").name == said() == second.name

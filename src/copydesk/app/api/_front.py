@@ -1,14 +1,26 @@
 """The catalogue, asked from the event loop: keys and models, in a thread of its own."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
-from copydesk.desk import Key, Keys, Roster, ServedModel
+from copydesk.desk import Key, Roster, ServedModel, ServerKeys
+from copydesk.errors import UnknownName
 from copydesk.store import Catalogue
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a request ended whose version a canary may have drawn."""
+
+    client: str
+    number: int
+    error: bool
 
 
 class Front:
@@ -23,7 +35,7 @@ class Front:
     ) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="copydesk-catalogue")
         self._catalogue = self._thread.submit(open_catalogue).result()
-        self._keys = Keys(self._catalogue)
+        self._keys = ServerKeys(self._catalogue)
         self._roster = roster(self._catalogue)
 
     async def find_key(self, secret: str | None) -> tuple[Key | None, bool]:
@@ -39,9 +51,9 @@ class Front:
 
         return await self._ask(look)
 
-    async def find_model(self, key: Key | None, model: str) -> ServedModel:
+    async def find_model(self, key: Key | None, model: str, request_id: str = "") -> ServedModel:
         """See `Roster.find`."""
-        return await self._ask(lambda: self._roster.find(key, model))
+        return await self._ask(lambda: self._roster.find(key, model, request_id))
 
     async def models(self, key: Key | None) -> tuple[ServedModel, ...]:
         """See `Roster.models`."""
@@ -56,6 +68,20 @@ class Front:
 
         if tokens:
             await self._ask(write)
+
+    async def report(self, ended: Sequence[Ended]) -> list[tuple[str, str]]:
+        """Tell canaries how requests ended; (client, what followed) where something did."""
+
+        def tell() -> list[tuple[str, str]]:
+            followed: list[tuple[str, str]] = []
+            for one in ended:
+                with contextlib.suppress(UnknownName):  # it was deleted meanwhile
+                    done = self._roster.report(one.client, one.number, error=one.error)
+                    if done is not None:
+                        followed.append((one.client, done.action))
+            return followed
+
+        return await self._ask(tell) if ended else []
 
     def close(self) -> None:
         """Close the catalogue."""

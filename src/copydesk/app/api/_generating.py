@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from copydesk.app.api._answers import Answer, Signature, sign, usage
+from copydesk.app.api._front import Ended
 from copydesk.app.api._problems import json_response, problem_of
 from copydesk.app.api._requests import Sampled
 from copydesk.app.api._running import Event, Running, unless_gone
@@ -15,7 +16,7 @@ from copydesk.app.api._stream import DONE, EventStream, event
 from copydesk.app.api._visits import Visit
 from copydesk.app.api._wanted import Prompt, Wanted, check_limits
 from copydesk.desk import ServedModel
-from copydesk.errors import CopydeskError, EngineDown
+from copydesk.errors import Busy, CopydeskError, EngineDown
 from copydesk.records import Generate, Piece, Sampling
 
 _CHARACTERS_A_TOKEN = 4
@@ -32,7 +33,7 @@ async def answer(request: Request, service: Service, asked: Sampled, wanted: Wan
     visit: Visit = request.state.visit
     limits = service.limits
     check_limits(asked, wanted, limits)
-    model = await service.front.find_model(visit.key, asked.model)
+    model = await service.front.find_model(visit.key, asked.model, visit.request_id)
     visit.model, visit.client = model.name, model.client
     visit.choices = len(wanted.prompts) * wanted.choices
     visit.stream = bool(asked.stream)
@@ -85,12 +86,17 @@ class Turn:
                     chunk = self._take(happened)
                     if streamed and chunk:
                         yield chunk
+            self._report(error=False)
             if not streamed:
                 yield b""
                 return
             if self._asked.usage_streamed:
                 yield self._chunk([], usage=self._usage())
             yield DONE
+        except CopydeskError as error:
+            if error.fault == "machine" and not isinstance(error, Busy):
+                self._report(error=True)
+            raise
         finally:
             self._settle()
 
@@ -138,6 +144,12 @@ class Turn:
 
     def _usage(self) -> dict[str, object]:
         return usage(self._answers, per_prompt=self._wanted.choices)
+
+    def _report(self, *, error: bool) -> None:
+        model = self._model
+        if model.drawn:
+            done = Ended(client=model.client, number=model.number, error=error)
+            self._service.ended.append(done)
 
     def _settle(self) -> None:
         """Note for the log, the metrics and the quota what was used, of a broken answer too."""

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from copydesk.app.api._allowance import Allowance
-from copydesk.app.api._front import Front
+from copydesk.app.api._front import Ended, Front
 from copydesk.app.api._limits import Limits
 from copydesk.app.api._metrics import Metrics
 from copydesk.app.api._visits import Visit, say
@@ -30,6 +30,8 @@ class Service:
     allowance: Allowance = field(default_factory=Allowance)
     draining: bool = False
     """Set when the server is to end: what runs goes on, nothing new is taken."""
+    ended: list[Ended] = field(default_factory=list[Ended])
+    """Not told to canaries yet."""
     visits: dict[int, Visit] = field(default_factory=dict[int, Visit])
     """Requests under way."""
 
@@ -42,7 +44,7 @@ class Service:
         return not self.draining and self.engine.state().status == "ready"
 
     async def keep_counting(self) -> None:
-        """Write what keys used, once a second, until it is cancelled; then a last time."""
+        """Write what keys used and canaries saw, once a second and when it is cancelled."""
         try:
             while True:
                 await asyncio.sleep(_FLUSH_SECONDS)
@@ -51,7 +53,10 @@ class Service:
             await asyncio.shield(self._write_use())
 
     async def _write_use(self) -> None:
+        ended, self.ended = self.ended, []
         try:
+            for client, action in await self.front.report(ended):
+                say("canary", client=client, action=action)
             await self.front.write_use(self.allowance.to_write())
         except CopydeskError as error:  # it is kept, and written with the next
             say("use_not_written", problem=str(error))
