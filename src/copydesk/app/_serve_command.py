@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -105,12 +105,6 @@ def serve(
         ending.callback(serving.engine.stop)
 
         def show() -> None:
-            where: dict[str, Any] = {
-                "url": ports.url,
-                "admin_url": ports.admin_url,
-                "base": serving.base_name,
-            }
-            say("ready", **where)
             url, admin_url, base = ports.url, ports.admin_url, serving.base_name
             say("ready", url=url, admin_url=admin_url, base=base)
             if as_json:

@@ -146,10 +146,5 @@ class Roster:
         )
 
 
-def _live(catalogue: Catalogue, client: str) -> Version:
-    """The version that answers for a client's bare name."""
-    return live_version(catalogue, client)
-
-
 def _unknown(model: str) -> UnknownName:
     return UnknownName(f"The model {model!r} does not exist or you do not have access to it")
