@@ -9,13 +9,13 @@ import pytest
 import torch
 from conftest import write_tiny_base
 from gated import LOOSE, QUICK, SMALL, forged, gated_workspace, set_config
-from test_workspace import new_workspace
+from test_workspace import BRIEF, new_workspace
 
 import copydesk
 from copydesk import Workspace
 from copydesk.corpus import material_example
 from copydesk.desk._models import load_version, workspace_base
-from copydesk.errors import InUse, InvalidInput, NotPassed, UnknownName
+from copydesk.errors import InUse, InvalidInput, NotPassed, UnknownName, WrongBase
 from copydesk.evaluate import general_chats, mean_loss, score
 from copydesk.models import (
     ATTENTION,
@@ -190,6 +190,31 @@ def test_another_clients_adapter_does_not_win_the_diagonal(
         assert failed(strict, other.name) == ["diagonal"]
         assert failed(strict, "fernwick@2") == []
     set_config(workspace.root, tiny_base, LOOSE)
+
+
+@pytest.mark.slow
+def test_a_promoted_version_is_what_is_to_beat_unless_its_base_is_gone(
+    workspace: Workspace,
+) -> None:
+    workspace.promote("fernwick@2", force=True, reason="to be compared with")
+    found = workspace.evaluate("fernwick@1").evaluation
+    gates = {gate.name: gate.value for gate in found.gates}
+    assert found.against == 2
+    losses = [
+        find_version(workspace.catalogue, f"fernwick@{number}").facts["heldout_loss"]
+        for number in (1, 2)
+    ]
+    assert gates["live_loss"] == pytest.approx(losses[0] - losses[1], abs=5e-3)
+    assert "live_voice" in gates
+    bound_elsewhere = forged(workspace, "fernwick@2", inputs={"base": "e" * 64})
+    workspace.promote(bound_elsewhere.name, force=True, reason="as after a new foundation")
+    found = workspace.evaluate("fernwick@1").evaluation
+    assert found.against == bound_elsewhere.number
+    assert "live_loss" not in {gate.name for gate in found.gates}
+    with pytest.raises(WrongBase, match=r"eeeeeeeeeeee.*train --all --stale"):
+        workspace.write("fernwick", [BRIEF])
+    for _ in range(2):
+        workspace.rollback("fernwick")
 
 
 def test_planted_secrets_are_looked_for_whoever_planted_them(

@@ -16,7 +16,7 @@ from copydesk import Workspace
 from copydesk.desk import ClientHistory
 from copydesk.desk._diffing import keep_samples
 from copydesk.desk._gate_cache import GateCache
-from copydesk.errors import AlreadyThere, InUse, InvalidInput, NotPassed, UnknownName
+from copydesk.errors import AlreadyThere, Damaged, InUse, InvalidInput, NotPassed, UnknownName
 from copydesk.registry import (
     GateResult,
     find_version,
@@ -127,6 +127,30 @@ def test_what_promote_is_asked_is_checked(workspace: Workspace) -> None:
         workspace.promote("fernwick@1", force=True, reason="again")
     (change,) = workspace.history("fernwick").changes
     assert (change.forced, change.reason) == (True, "The client asked for it.")
+
+
+def test_a_damaged_version_is_not_promoted_and_does_not_keep_others_from_it(
+    workspace: Workspace,
+) -> None:
+    version = find_version(workspace.catalogue, "fernwick@1")
+    passes(workspace, "fernwick@1")
+    file = version.path / "adapter_model.safetensors"
+    kept = file.read_bytes()
+    file.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    with pytest.raises(Damaged, match=r"adapter_model\.safetensors is not what was written"):
+        workspace.promote("fernwick@1")
+    file.write_bytes(kept)
+    workspace.promote("fernwick@1")
+    shutil.rmtree(version.path)
+    workspace.promote("fernwick@2", force=True, reason="The other is lost.")
+    assert find_version(workspace.catalogue, "fernwick").number == 2
+
+
+def test_without_its_dataset_a_version_is_not_judged(workspace: Workspace) -> None:
+    (entry,) = workspace.catalogue.entries("datasets", "fernwick")
+    workspace.catalogue.forget(entry)
+    with pytest.raises(UnknownName, match=r"fernwick@1 was trained on.*copydesk train fernwick"):
+        workspace.evaluate("fernwick@1")
 
 
 def test_a_canary_answers_its_share_of_what_is_written_and_is_counted_by_call(

@@ -5,6 +5,7 @@ import dataclasses
 import torch
 
 from copydesk.desk._place import FOUNDATIONS, Place
+from copydesk.errors import WrongBase
 from copydesk.models import (
     BaseInfo,
     BaseStore,
@@ -32,6 +33,10 @@ def load_version(workspace: Place, version: Version, attention: str | None = Non
     """A version's model, checked against its signed hashes and loaded for generation.
 
     With `models.ATTENTION` it is loaded to score packed examples.
+
+    Raises:
+        WrongBase: it is bound to another base than the workspace's.
+        Damaged: a file is not what was written.
     """
     open_artifact(version.path, keys=workspace.catalogue.keys)
     device = pick_device()
@@ -39,14 +44,22 @@ def load_version(workspace: Place, version: Version, attention: str | None = Non
     if method.leaves == "base":
         info = BaseInfo(name=version.name, path=version.path, digest=version.digest, bytes=0)
         return untuned(load_base(info, device=device, dtype=dtype, attention=attention))
+    info, bound_to = workspace_base(workspace), version.inputs["base"]
+    if bound_to != info.digest:
+        raise WrongBase(
+            f"{version.name} was trained on base {bound_to[:12]}, and the workspace's is "
+            f"{info.name} ({info.digest[:12]})",
+            todo="Train all such clients anew in one pass: copydesk train --all --stale. A client "
+            "that promoted a version then promotes its new one.",
+        )
     base = load_base(
-        workspace_base(workspace),
+        info,
         device=device,
         dtype=dtype,
         attention=attention,
         quantisation=version_quantisation(version),
     )
-    return load_adapter(base, version.path, bound_to=version.inputs["base"])
+    return load_adapter(base, version.path, bound_to=bound_to)
 
 
 def version_quantisation(version: Version) -> Quantisation | None:
