@@ -15,6 +15,7 @@ the manifest is not that of the version that it names.
 
 import argparse
 import datetime
+import hashlib
 import itertools
 import json
 import random
@@ -38,7 +39,7 @@ from copydesk.registry import (
     promoted_number,
 )
 from copydesk.registry import versions as versions_of
-from copydesk.store import Catalogue
+from copydesk.store import Catalogue, json_bytes, open_artifact
 
 STANDARD = Standard(thresholds="t", base="b")
 CONTENDED = 40
@@ -103,35 +104,32 @@ def client(number: int) -> str:
 
 
 def build(catalogue: Catalogue, clients: int, count: int) -> None:
-    """All rows in one transaction; manifests of the versions that can speak."""
+    """All rows in one transaction; signed manifests of the versions that can speak."""
     now = datetime.datetime.now(datetime.UTC).isoformat()
     with catalogue.writing() as db:
         for number in range(clients):
             name = client(number)
             db.execute("INSERT INTO clients VALUES (?, ?)", (name, now))
+            speaking = {count - number % 2, *(range(1, count + 1) if number < CONTENDED else ())}
+            digests = {n: write_manifest(catalogue, name, n) for n in speaking}
             db.executemany(
                 "INSERT INTO artifacts VALUES ('versions', ?, ?, ?, ?, ?)",
-                [(name, n, place(name, n), digest(name, n), now) for n in range(1, count + 1)],
+                [(name, n, place(name, n), digests.get(n, ""), now) for n in range(1, count + 1)],
             )
             if number % 2:
                 db.execute("INSERT INTO live VALUES (?, ?)", (name, count - 1))
-            speaking = {count - number % 2, *(range(1, count + 1) if number < CONTENDED else ())}
-            for n in speaking:
-                write_manifest(catalogue.root / place(name, n), name, n)
 
 
 def place(name: str, number: int) -> str:
     return f"artifacts/versions/{name}/{number}"
 
 
-def digest(name: str, number: int) -> str:
-    return f"{name}@{number}"
-
-
-def write_manifest(folder: Path, name: str, number: int) -> None:
+def write_manifest(catalogue: Catalogue, name: str, number: int) -> str:
+    """A version's manifest and signature, as they are made, but not flushed; its digest."""
+    folder = catalogue.root / place(name, number)
     folder.mkdir(parents=True)
     settings = {"lora_r": 16, "learning_rate": 0.002, "max_length": 1024}
-    facts = {"method": "lora", "name": digest(name, number), "settings": settings}
+    facts = {"method": "lora", "name": f"{name}@{number}", "settings": settings}
     record: dict[str, Any] = {
         "kind": "versions",
         "created": "2026-01-01T00:00:00+00:00",
@@ -139,7 +137,16 @@ def write_manifest(folder: Path, name: str, number: int) -> None:
         "facts": facts,
         "files": {"adapter_model.safetensors": "0" * 64, "adapter_config.json": "1" * 64},
     }
-    (folder / "manifest.json").write_text(json.dumps(record))
+    raw = json_bytes(record)
+    (folder / "manifest.json").write_bytes(raw)
+    signed = {
+        "place": place(name, number),
+        "created": record["created"],
+        "manifest": hashlib.sha256(raw).hexdigest(),
+    }
+    signature = json_bytes(catalogue.keys.sign("copydesk manifest/1", signed))
+    (folder / "manifest.sig").write_bytes(signature)
+    return open_artifact(folder, verify=False).digest
 
 
 def seconds(run: Any) -> float:
@@ -195,7 +202,7 @@ def contend(root: Path, seed: int, promotions: int) -> None:
         begun = time.perf_counter()
         found = live_version(catalogue, client(draw.randrange(CONTENDED)))
         took.append(1000 * (time.perf_counter() - begun))
-        torn += found.facts["name"] != found.name or found.digest != found.name
+        torn += found.facts["name"] != found.name  # another row's digest would have raised
     report = {
         "promoted": promoted,
         "refused": refused,

@@ -126,6 +126,7 @@ def test_init_and_client_commands(run: Run, tmp_path: Path) -> None:
     assert run("init", root, "--json").json == {"workspace": str(root)}
     made = run("client", "add", "acme", "--json", "--workspace", root)
     info = {"name": "acme", "documents": 0, "versions": 0, "style_guide": False}
+    info |= {"live": None, "stale": False}
     assert made.json == {"client": info}
     assert run("client", "list", "--json", "--workspace", root).json == {"clients": [info]}
     plain = run("client", "list", "--workspace", root)

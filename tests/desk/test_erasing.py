@@ -160,7 +160,10 @@ def test_an_erased_name_can_be_used_again_and_gets_a_receipt_of_its_own(agency: 
     assert second.pages == ()
 
 
-def test_a_client_that_is_used_is_not_erased(agency: Workspace) -> None:
+def test_a_client_that_is_used_is_not_erased(
+    agency: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("copydesk.desk._erasing.PATIENCE_SECONDS", 0.1)
     with (
         using(agency._place, "acme", doing="curates its pages"),
         using(agency._place, "acme", doing="writes"),  # side by side

@@ -12,6 +12,7 @@ import hashlib
 import json
 import secrets
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ from copydesk.store import (
     users,
 )
 
+PATIENCE_SECONDS = 5.0
+"""How long a deletion waits for those who use the client to end."""
 RECEIPT: Final = "copydesk receipt/1"
 
 
@@ -83,12 +86,10 @@ def erase_client(place: Place, name: str, *, report: Path) -> Receipt:
     with held(place.locks, name, doing="deletes it", forget=True):
         place.catalogue.keys.make()
         facts = _written_down(place, name, pending)
-        if using := users(place.locks, name):
+        if (user := _still_using(place, name)) is not None:
             if not begun:
                 pending.unlink(missing_ok=True)
-            raise InUse(
-                f"{name} is in use by {using[0]}", todo="Wait until it ends, then try again."
-            )
+            raise InUse(f"{name} is in use by {user}", todo="Wait until it ends, then try again.")
         # The artifacts' rows go first and the name last: cut off between, the client is still there
         # to be deleted again, and nothing is listed that is gone.
         known = any(row.name == name for row in place.catalogue.clients())
@@ -104,6 +105,16 @@ def erase_client(place: Place, name: str, *, report: Path) -> Receipt:
         receipt = _kept(place, facts)
         pending.unlink(missing_ok=True)
     return receipt
+
+
+def _still_using(place: Place, name: str) -> str | None:
+    """Who uses the client still after a while; nobody new does, who all find the deletion begun."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while found := users(place.locks, name):
+        if time.monotonic() > deadline:
+            return found[0]
+        time.sleep(0.02)
+    return None
 
 
 def pending_erasures(place: Place) -> tuple[str, ...]:
