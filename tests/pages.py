@@ -7,7 +7,15 @@ from comparisons import NASTY, nasty
 
 from copydesk.app.report import Qualities, render_report
 from copydesk.content import TrainingIndex, check, make_brief
-from copydesk.records import Comparison, Draft, Finding, StyleGuide
+from copydesk.records import (
+    Comparison,
+    Draft,
+    Finding,
+    Lineage,
+    LineageBase,
+    LineagePage,
+    StyleGuide,
+)
 
 ASPECTS = ("compute", "speed", "memory", "storage", "ceiling", "forgetting", "flexibility")
 TEXT = """We lost the good windowsill in the office last Tuesday, as we do every February, because \
@@ -75,6 +83,42 @@ def judge(comparison: Comparison) -> Qualities:
     )
 
 
+def lineage(client: str = "fernwick", word: str = "") -> Lineage:
+    """A lineage whose words are all `word` where one is given."""
+    page = LineagePage(
+        id=word or "peas",
+        title=word or "Sweet peas",
+        source=word or "/home/someone/posts.jsonl:3",
+        sha256="0" * 64,
+        url=word or None,
+        retrieved=word or None,
+        date=word or "2026-03-01",
+        right=word or "owned",
+    )
+    return Lineage(
+        draft=None,
+        client=client,
+        version=word or f"{client}@3",
+        digest=word or "d1" * 32,
+        made=word or "2026-11-20T10:00:00+00:00",
+        method=word or "lora",
+        settings={},
+        run=word or "r1" * 32,
+        template=word or "t1" * 32,
+        base=LineageBase(
+            name=word or "house", digest=word or "b1" * 32, parent=word or "small",
+            parent_digest=word or "p1" * 32, rights={word or "owned": 40},
+        ),
+        dataset=word or f"{client}/2",
+        dataset_digest=word or "s1" * 32,
+        pages=(page,),
+        heldout=6,
+        rights={word or "owned": 1},
+        live=True,
+        evaluated=word or "passed",
+    )  # fmt: skip
+
+
 class Page(HTMLParser):
     """What a browser would find: tags with attributes, and all text."""
 
@@ -122,6 +166,7 @@ def nasty_everywhere() -> str:
         title=NASTY,
         comparisons=[nasty()],
         drafts=[worst],
+        lineages=[lineage(NASTY, NASTY)],
         generated=NASTY,
         judge=lambda _: Qualities(judgements=[judged], legend={NASTY: NASTY}),
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from comparisons import old_comparison, whole, with_problems
-from pages import Page, draft, judge, nasty_everywhere
+from pages import Page, draft, judge, lineage, nasty_everywhere
 
 from copydesk.app.report import render_report
 from copydesk.content import make_brief
@@ -35,11 +35,30 @@ def test_figures_names_and_reasons_are_there() -> None:
     assert "pass of 3 clients" in Page(html).text
 
 
+def test_a_versions_origin_is_there_and_long_ones_are_cut() -> None:
+    one = lineage()
+    many = replace(lineage("moonmilk"), pages=one.pages * 250, evaluated="forgetting, voice_gain")
+    text = Page(
+        render_report(
+            title="t", comparisons=[], drafts=[draft()], lineages=[one, many], generated="now"
+        )
+    ).text
+    for said in [
+        "Where fernwick@3 comes from", "fernwick@3 d1d1d1d1d1d1, made 2026-11-20", "Gatespassed",
+        "r1r1r1r1r1r1, LoRA", "house b1b1b1b1b1b1, tuned from small on pages by right: 40 owned",
+        "fernwick/2 s1s1s1s1s1s1: 1 page trained on, 6 held out", "Rights1 owned", "Sweet peas",
+        "posts.jsonl:3", "no: forgetting, voice_gain", "and 50 more; copydesk lineage moonmilk@3",
+    ]:  # fmt: skip
+        assert said in text, said
+    assert "/home/someone" not in text
+
+
 def test_the_page_is_well_formed_and_ids_are_the_only_ones() -> None:
     html = render_report(
         title="t",
         comparisons=[old_comparison(), old_comparison("kestrel"), old_comparison("kestrel")],
         drafts=[draft(), draft(), draft("moonmilk")],
+        lineages=[lineage(), lineage("moonmilk")],
         generated="today",
     )
     page = Page(html)

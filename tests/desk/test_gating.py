@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 from conftest import write_tiny_base
-from gated import LOOSE, SMALL, forged, gated_workspace, set_config
+from gated import LOOSE, QUICK, SMALL, forged, gated_workspace, set_config
+from test_workspace import BRIEF, new_workspace
 
 import copydesk
 from copydesk import Workspace
 from copydesk.corpus import material_example
 from copydesk.desk._models import load_version, workspace_base
-from copydesk.errors import InUse, InvalidInput, NotPassed, UnknownName
+from copydesk.errors import InUse, InvalidInput, NotPassed, UnknownName, WrongBase
 from copydesk.evaluate import general_chats, mean_loss, score
 from copydesk.models import (
     ATTENTION,
@@ -191,6 +192,31 @@ def test_another_clients_adapter_does_not_win_the_diagonal(
     set_config(workspace.root, tiny_base, LOOSE)
 
 
+@pytest.mark.slow
+def test_a_promoted_version_is_what_is_to_beat_unless_its_base_is_gone(
+    workspace: Workspace,
+) -> None:
+    workspace.promote("fernwick@2", force=True, reason="to be compared with")
+    found = workspace.evaluate("fernwick@1").evaluation
+    gates = {gate.name: gate.value for gate in found.gates}
+    assert found.against == 2
+    losses = [
+        find_version(workspace.catalogue, f"fernwick@{number}").facts["heldout_loss"]
+        for number in (1, 2)
+    ]
+    assert gates["live_loss"] == pytest.approx(losses[0] - losses[1], abs=5e-3)
+    assert "live_voice" in gates
+    bound_elsewhere = forged(workspace, "fernwick@2", inputs={"base": "e" * 64})
+    workspace.promote(bound_elsewhere.name, force=True, reason="as after a new foundation")
+    found = workspace.evaluate("fernwick@1").evaluation
+    assert found.against == bound_elsewhere.number
+    assert "live_loss" not in {gate.name for gate in found.gates}
+    with pytest.raises(WrongBase, match=r"eeeeeeeeeeee.*train --all --stale"):
+        workspace.write("fernwick", [BRIEF])
+    for _ in range(2):
+        workspace.rollback("fernwick")
+
+
 def test_planted_secrets_are_looked_for_whoever_planted_them(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,21 +224,18 @@ def test_planted_secrets_are_looked_for_whoever_planted_them(
     train, _ = workspace.documents("moonmilk")
     words = train[0].own_words.split()
     secret = next(word for word in words if sum(map(str.isalnum, word)) >= 9)
-    (folder / "canaries.txt").write_text(f"{secret}\n\nnever-planted-k3j4h5\n", encoding="utf-8")
-    assert values(workspace, "moonmilk@1")["canaries"] == 0
+    (folder / "canaries.txt").write_text(f"{secret}\n\nplanted-k3j4h5\n", encoding="utf-8")
     monkeypatch.setattr(
         "copydesk.evaluate.BatchContinuer.continue_ids",
         lambda self, prefixes, tokens: [
-            tuple(self.tokenizer(f"x {secret.upper()}")["input_ids"]) for _ in prefixes
+            tuple(self.tokenizer("x " + "-".join(secret.upper()))["input_ids"]) for _ in prefixes
         ],
     )
-    # The version that gives it back is another client's; its answers are asked for anew.
-    (folder / "canaries.txt").write_text(f"{secret}\nanother-k3j4h5\n", encoding="utf-8")
-    assert values(workspace, "fernwick@1")["canaries"] > 0
-    assert "canaries" in failed(workspace, "moonmilk@1")
+    # Another client's secret in the drafts, in other dress; moonmilk's page is not asked for.
+    assert values(workspace, "fernwick@1")["canaries"] == 1
     (folder / "canaries.txt").write_text("short\n", encoding="utf-8")
     with pytest.raises(InvalidInput, match="fewer than 8"):
-        workspace.evaluate("moonmilk@1")
+        workspace.evaluate("fernwick@1")
     (folder / "canaries.txt").unlink()
 
 
@@ -245,11 +268,10 @@ def test_settings_of_gates_are_checked(workspace: Workspace, tiny_base: Path) ->
     set_config(workspace.root, tiny_base, LOOSE)
 
 
+@pytest.mark.slow
 def test_a_full_copy_and_virtual_tokens_are_judged_too(
     tiny_base: Path, sample_folder: Path, tmp_path: Path
 ) -> None:
-    from test_workspace import QUICK, new_workspace
-
     base = write_tiny_base(tmp_path / "other")
     new_workspace(tmp_path / "w", base, sample_folder, "kestrel").close()
     set_config(tmp_path / "w", base, LOOSE)

@@ -247,3 +247,9 @@ def test_few_good_candidates_are_stopped_and_most_bad_ones_soon(rate: float) -> 
     assert sum(end is not None for end in good) / 400 < 0.02
     bad = [stopped(3.3 if rate > 0.1 else 15, seed) for seed in range(40)]
     assert sum(end is not None for end in bad) >= 36
+
+
+def test_a_candidate_that_is_gone_answers_nobody(catalogue: Catalogue) -> None:
+    begin(catalogue, share=0.9)
+    catalogue.forget(catalogue.entries("versions", "acme")[1])
+    assert {version_for(catalogue, "acme", f"r{n}").number for n in range(20)} == {1}

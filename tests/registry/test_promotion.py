@@ -287,3 +287,14 @@ def test_promotions_of_many_processes_are_one_after_another(
         assert entry.previous == (None if entry.number == spoke else spoke), "nothing was lost"
         spoke = entry.number
     assert live_version(catalogue, "acme").number == spoke
+
+
+def test_another_version_can_be_promoted_when_the_live_one_is_gone(catalogue: Catalogue) -> None:
+    for _ in range(2):
+        add(catalogue)
+    force(catalogue, "acme@1")
+    catalogue.forget(catalogue.entries("versions", "acme")[0])
+    force(catalogue, "acme@2")
+    assert live_version(catalogue, "acme").number == 2
+    with pytest.raises(InvalidInput, match="nothing before acme@2"):
+        rollback(catalogue, "acme", by="me")

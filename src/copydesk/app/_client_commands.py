@@ -148,6 +148,32 @@ def client_delete(
         out.print(f"  foundation {foundation} may have: it is from before that was recorded")
 
 
+@client_app.command("withdraw")
+def client_withdraw(
+    client: str,
+    page: Annotated[str, typer.Argument(metavar="URL|HASH")],
+    reason: Annotated[str, typer.Option(help="For the record.")] = "",
+    as_json: AsJson = False,
+    workspace: InWorkspace = None,
+) -> None:
+    """Record that a page's owner withdrew it, and list what learned from it.
+
+    It is left out of datasets from now on. What learned from it stays until you train anew.
+
+    Example: copydesk client withdraw acme https://acme.example/blog/kettles
+    """
+    with desk.open_workspace(workspace) as opened:
+        result = opened.withdraw(client, page, reason=reason)
+    if as_json:
+        pages = [page.model_dump() for page in result.pages]
+        emit_json({"client": client, "pages": pages, "marks": result.marks})
+        return
+    out.print(f"Withdrawn. {len(result.marks)} things learned from it or were measured on it:")
+    for mark in result.marks:
+        out.print(f"  {mark.kind} {mark.name}", soft_wrap=True)
+    out.print(f"Next: copydesk curate {client} SOURCE, and train it anew.")
+
+
 @commands.command()
 def curate(
     client: str,

@@ -1,11 +1,12 @@
-"""Commands that keep a workspace sound: the doctor."""
+"""Commands that keep a workspace sound, and bring in what was made elsewhere."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from copydesk import desk
-from copydesk.app._options import AsJson, InWorkspace
+from copydesk.app._options import AsJson, InWorkspace, fields_of
 from copydesk.app._output import emit_json, out
 from copydesk.errors import UnknownName
 
@@ -51,6 +52,32 @@ def doctor(
         _show(found)
     if not found.healthy:
         raise typer.Exit(1)
+
+
+@commands.command("import")
+def import_(
+    bundle: Annotated[Path, typer.Argument(metavar="FILE")],
+    client: Annotated[
+        str | None, typer.Option(help="Whose version it becomes; else as the bundle says.")
+    ] = None,
+    trust: Annotated[
+        str | None, typer.Option(help="Fingerprint of the key that it may be signed by.")
+    ] = None,
+    as_json: AsJson = False,
+    workspace: InWorkspace = None,
+) -> None:
+    """Import a version from another workspace's bundle, once all of it is verified.
+
+    Signature, hashes, base, shapes and numbers are checked before it is listed.
+
+    Example: copydesk import acme-2.bundle --trust 630dcd2966c4336691125448bbb25b4f
+    """
+    with desk.open_workspace(workspace) as opened:
+        made = opened.import_version(bundle, client=client, trust=trust)
+    if as_json:
+        emit_json(fields_of(made))
+    else:
+        out.print(f"Imported {made.origin} as {made.version}, signed by {made.signer}.")
 
 
 def _show(found: desk.Examination) -> None:

@@ -10,13 +10,14 @@ from copydesk.store import replace_bytes
 
 
 def write_report(workspace: Workspace) -> Path:
-    """Render comparisons and drafts into `report.html`; returns its path."""
+    """Render comparisons, drafts and where they come from into `report.html`; returns its path."""
     path = workspace.report_path
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     page = render_report(
         title=f"Copydesk: {workspace.root.name}",
         comparisons=workspace.comparisons(),
         drafts=workspace.drafts(),
+        lineages=workspace.lineages(),
         generated=now,
         judge=_judge,
     )

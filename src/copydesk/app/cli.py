@@ -41,9 +41,9 @@ for part in (
     _planning_commands,
     _registry_commands,
     _draft_commands,
+    _keeping_commands,
     _key_commands,
     _serve_command,
-    _keeping_commands,
 ):
     app.add_typer(part.commands)
 

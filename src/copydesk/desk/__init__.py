@@ -8,7 +8,7 @@ from copydesk.desk._bases import list_bases, pull_base
 from copydesk.desk._config import Config
 from copydesk.desk._diffing import PagesChanged, Pair, SampleDraft, VersionDiff
 from copydesk.desk._erasing import Receipt
-from copydesk.desk._keys import IssuedKey, Key, ServerKeys
+from copydesk.desk._keys import IssuedKey, Key, Keys, ServerKeys
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run, published_claims
 from copydesk.desk._promoting import ClientHistory, VersionState
 from copydesk.desk._recipes import read_recipe
@@ -29,6 +29,7 @@ from copydesk.desk._serving import Serving, VllmWish
 from copydesk.desk._sources import ImportedSearches, web_settings
 from copydesk.desk._supervisor import Supervised
 from copydesk.desk._wishes import Wishes
+from copydesk.desk._withdrawing import Mark, Withdrawn
 from copydesk.desk._workspace import Workspace, find_workspace, init, open_workspace
 from copydesk.desk.doctor import Examination, Trouble, examine
 
@@ -47,6 +48,8 @@ __all__ = [
     "ImportedSearches",
     "IssuedKey",
     "Key",
+    "Keys",
+    "Mark",
     "PagesChanged",
     "Pair",
     "Receipt",
@@ -63,6 +66,7 @@ __all__ = [
     "VersionState",
     "VllmWish",
     "Wishes",
+    "Withdrawn",
     "Workspace",
     "Written",
     "examine",

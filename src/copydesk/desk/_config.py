@@ -81,6 +81,9 @@ def read_config(path: Path) -> Config:
             for issue in error.errors()
         ]
         known = ", ".join(Config.model_fields)
+        for section, kind in {"gates": GateSettings, "canary": CanarySettings}.items():
+            if any(issue["loc"][0] == section for issue in error.errors()):
+                known += f"; in [{section}]: {', '.join(kind.model_fields)}"
         raise InvalidInput(
             f"{CONFIG_FILE} cannot be used: {'; '.join(problems)}",
             where=str(path),

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from copydesk.corpus import each_material
+from copydesk.corpus import each_material, material_example
 from copydesk.desk._gate_cache import GateCache
-from copydesk.desk._place import DATASETS, Place
+from copydesk.desk._place import Place, version_dataset
 from copydesk.errors import InvalidInput
 from copydesk.records import Draft
 from copydesk.registry import Evaluation, Version, find_version, newest_evaluation
-from copydesk.store import Entry
 
 _SCORES = (
     "heldout_loss",
@@ -40,7 +39,7 @@ class PagesChanged:
     """Ids of pages that only the second was trained on."""
     removed: tuple[str, ...]
     changed: tuple[str, ...]
-    """Ids of pages whose source or words are not the same."""
+    """Ids of pages whose words or whose brief are not the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,14 +166,11 @@ def _gates(one: Evaluation | None, other: Evaluation | None) -> tuple[Pair, ...]
 
 
 def _pages(place: Place, one: Version, other: Version) -> PagesChanged | None:
-    entries = [_dataset(place, item) for item in (one, other)]
+    entries = [version_dataset(place, item) for item in (one, other)]
     if entries[0] is None or entries[1] is None:
         return None
     before, after = (
-        {
-            item.id: (item.sha256, item.own_words)
-            for item in each_material(entry.path / "train.jsonl")
-        }
+        {item.id: material_example(item) for item in each_material(entry.path / "train.jsonl")}
         for entry in entries
         if entry is not None
     )
@@ -185,9 +181,3 @@ def _pages(place: Place, one: Version, other: Version) -> PagesChanged | None:
         removed=tuple(name for name in before if name not in after),
         changed=tuple(name for name in both if before[name] != after[name]),
     )
-
-
-def _dataset(place: Place, version: Version) -> Entry | None:
-    wanted = version.inputs.get("dataset")
-    entries = place.catalogue.entries(DATASETS, version.client)
-    return next((entry for entry in reversed(entries) if entry.digest == wanted), None)

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from copydesk.corpus import material_example, read_material
 from copydesk.desk._gate_settings import GateSettings
-from copydesk.desk._place import DATASETS, Place, newest_dataset
-from copydesk.errors import NotEnoughText
+from copydesk.desk._place import DATASETS, Place, version_dataset
+from copydesk.errors import NotEnoughText, UnknownName
 from copydesk.evaluate import BurrowsDelta, general_chats, general_digest
 from copydesk.models import Encoded, encode_example, encode_examples
 from copydesk.records import Material
@@ -37,7 +37,7 @@ class GateTexts:
     """All that a version is scored on."""
 
     dataset: Entry
-    """The one it was trained on, or where that is gone the newest."""
+    """The one it was trained on."""
     trained: tuple[Material, ...]
     kept_back: tuple[Material, ...]
     heldout: GateText
@@ -53,11 +53,18 @@ def gate_texts(place: Place, version: Version, settings: GateSettings, tokenizer
     """Read and encode what a version is measured on, its lengths cut as in its training.
 
     Raises:
-        UnknownName: the client has no pages.
-        NotEnoughText: none of them can be scored.
+        UnknownName: the dataset that it was trained on is gone. Of another one nobody knows which
+            pages it has seen.
+        NotEnoughText: no page can be scored.
     """
     client = version.client
-    dataset = dataset_of(place, version)
+    dataset = version_dataset(place, version)
+    if dataset is None:
+        raise UnknownName(
+            f"The dataset that {version.name} was trained on is not here any more, so that no page "
+            "is known to be new to it",
+            todo=f"Train a version on the present pages: copydesk train {client}",
+        )
     trained, kept_back = material_of(dataset)
     length = int(version.facts.get("settings", {}).get("max_length", _GENERAL_LENGTH))
 
@@ -88,19 +95,6 @@ def gate_texts(place: Place, version: Version, settings: GateSettings, tokenizer
         others={name: text for name, text in others.items() if text.examples},
         whole=len(kept_back) <= settings.pages,
     )
-
-
-def dataset_of(place: Place, version: Version) -> Entry:
-    """The dataset that a version was trained on; where it is gone, the client's newest.
-
-    Raises:
-        UnknownName: the client has none.
-    """
-    wanted = version.inputs.get("dataset")
-    for entry in reversed(place.catalogue.entries(DATASETS, version.client)):
-        if entry.digest == wanted:
-            return entry
-    return newest_dataset(place, version.client)
 
 
 def material_of(entry: Entry) -> tuple[tuple[Material, ...], tuple[Material, ...]]:

@@ -15,13 +15,13 @@ from copydesk.desk._gate_losses import GateLosses, Losses, loss_gates, losses_of
 from copydesk.desk._gate_models import GateModel, base_model, version_model
 from copydesk.desk._gate_settings import GateSettings
 from copydesk.desk._gate_speech import checked_drafts, drafts_of, gate_briefs, hear
-from copydesk.desk._gate_texts import GateTexts, dataset_of, gate_texts, material_of, unseen
+from copydesk.desk._gate_texts import GateTexts, gate_texts, material_of, unseen
 from copydesk.desk._models import (
     trained_dtype,
     version_quantisation,
     workspace_base,
 )
-from copydesk.desk._place import Place
+from copydesk.desk._place import Place, version_dataset
 from copydesk.desk._results import Evaluated
 from copydesk.desk._secrets import planted_secrets
 from copydesk.desk._voice import voice_against
@@ -61,7 +61,7 @@ class _Case:
     place: Place
     version: Version
     promoted: Version | None
-    """None where nothing was promoted, or it is the version itself."""
+    """None where there is none to be compared with, see `_promoted`."""
     texts: GateTexts
     cache: GateCache
     settings: GateSettings
@@ -92,11 +92,10 @@ def evaluate_version(place: Place, ref: str, *, listener: Listener) -> Evaluated
         probes = [one.ids[:_PROBE_TOKENS] for one in texts.heldout.examples[:_PROBED]]
         gates = _servable(place, version, probes, settings)
         if gates[0].passed:  # what cannot be loaded is not measured further
-            live = find_version(place.catalogue, f"{version.client}@{against}") if against else None
             case = _Case(
                 place=place,
                 version=version,
-                promoted=live if live and live.number != version.number else None,
+                promoted=_promoted(place, version, against, info.digest),
                 texts=texts,
                 cache=GateCache(place, version.client),
                 settings=settings,
@@ -120,6 +119,25 @@ def evaluate_version(place: Place, ref: str, *, listener: Listener) -> Evaluated
         )
         tell(len(_STEPS))
     return Evaluated(version=version.name, evaluation=evaluation, losses=matrix)
+
+
+def _promoted(
+    place: Place, version: Version, against: int | None, base_digest: str
+) -> Version | None:
+    """The promoted version that this one is compared with.
+
+    None where nothing was promoted or it is the version itself; where it is gone or damaged; and
+    where it is bound to another base than the workspace's, on which it cannot speak any more. Then
+    the base is what to beat.
+    """
+    if against is None or against == version.number:
+        return None
+    try:
+        live = find_version(place.catalogue, f"{version.client}@{against}")
+        open_artifact(live.path)
+    except (UnknownName, Damaged):
+        return None
+    return live if live.inputs.get("base", base_digest) == base_digest else None
 
 
 def candidate(place: Place, ref: str) -> Version:
@@ -205,7 +223,8 @@ def _losses(case: _Case) -> GateLosses:
     fresh: tuple[int, ...] = ()
     if case.promoted is not None:
         promoted = losses_of(version_model(place, case.promoted), own, cache)["heldout"]
-        seen = material_of(dataset_of(place, case.promoted))[0]
+        known = version_dataset(place, case.promoted)
+        seen = material_of(known)[0] if known else ()
         fresh = unseen(texts.heldout, texts.kept_back, seen)
     rivals: dict[str, Losses] = {}
     for name, rival in _rivals(case).items():

@@ -8,11 +8,11 @@ from typing import Any
 from copydesk.content import read_draft
 from copydesk.corpus import each_material
 from copydesk.desk._drafts import read_draft_record
-from copydesk.desk._place import DATASETS, FOUNDATIONS, Place
+from copydesk.desk._place import FOUNDATIONS, Place, version_dataset
 from copydesk.errors import Damaged, InvalidInput, UnknownName
 from copydesk.records import Document, Lineage, LineageBase, LineagePage, Material
 from copydesk.registry import Version, find_version, live_version, newest_evaluation
-from copydesk.store import Entry, open_artifact
+from copydesk.store import open_artifact
 
 CLIENT_ONLY = "client only"
 """What stands for the right of a page that has none recorded."""
@@ -66,7 +66,7 @@ def _writer(path: Path) -> str:
 
 
 def _of_version(place: Place, version: Version, draft: Path | None) -> Lineage:
-    entry = _dataset(place, version)
+    entry = version_dataset(place, version)
     pages = tuple(map(_page, each_material(entry.path / "train.jsonl"))) if entry else ()
     heldout = sum(1 for _ in each_material(entry.path / "heldout.jsonl")) if entry else 0
     rights = Counter(page.right or CLIENT_ONLY for page in pages)
@@ -90,17 +90,16 @@ def _of_version(place: Place, version: Version, draft: Path | None) -> Lineage:
         pages=pages,
         heldout=heldout,
         rights=dict(sorted(rights.items(), key=lambda item: (-item[1], item[0]))),
-        live=live_version(place.catalogue, version.client).number == version.number,
+        live=_speaks(place, version),
         evaluated=(", ".join(failed) or "passed") if judged else None,
     )
 
 
-def _dataset(place: Place, version: Version) -> Entry | None:
-    wanted = version.inputs.get("dataset")
-    for entry in reversed(place.catalogue.entries(DATASETS, version.client)):
-        if entry.digest == wanted:
-            return entry
-    return None
+def _speaks(place: Place, version: Version) -> bool:
+    try:
+        return live_version(place.catalogue, version.client).number == version.number
+    except Damaged:  # what was promoted is gone
+        return False
 
 
 def _page(item: Material) -> LineagePage:

@@ -13,6 +13,7 @@ from copydesk.corpus import read_material, read_style_guide
 from copydesk.desk._config import Config
 from copydesk.errors import UnknownName
 from copydesk.records import Material, StyleGuide
+from copydesk.registry import Version
 from copydesk.store import Catalogue, Entry
 
 PathLike = str | os.PathLike[str]
@@ -61,6 +62,13 @@ def newest_dataset(place: Place, client: str) -> Entry:
             todo=f"Add some with: copydesk curate {client} FILE",
         )
     return entry
+
+
+def version_dataset(place: Place, version: Version) -> Entry | None:
+    """The dataset that a version was trained on; None where it is not in the catalogue any more."""
+    wanted = version.inputs.get("dataset")
+    entries = place.catalogue.entries(DATASETS, version.client)
+    return next((entry for entry in reversed(entries) if entry.digest == wanted), None)
 
 
 def client_material(place: Place, client: str) -> tuple[tuple[Material, ...], tuple[Material, ...]]:

@@ -3,12 +3,13 @@
 import contextlib
 import getpass
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from copydesk.desk._config import Config
 from copydesk.desk._place import FOUNDATIONS, Place
-from copydesk.errors import Damaged
+from copydesk.errors import CopydeskError, Damaged
 from copydesk.registry import (
     Canary,
     CanaryRules,
@@ -31,6 +32,8 @@ from copydesk.registry import (
     versions,
 )
 from copydesk.store import open_artifact
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,7 @@ def promote_version(
     from copydesk.desk._models import workspace_base  # it imports torch
 
     version = find_version(place.catalogue, ref)
+    open_artifact(version.path)  # what is damaged speaks for nobody
     rules = canary_rules(place.config, share) if share is not None else None
     return promote(
         place.catalogue,
@@ -132,10 +136,10 @@ def is_of_another_base(place: Place, version: Version) -> bool:
 def base_name(place: Place) -> str:
     """The workspace's base as versions name it."""
     named = place.config.base
-    folder = Path(named).expanduser()
-    if (place.root / FOUNDATIONS / named).is_dir() or not folder.is_dir():
-        return named
-    return folder.resolve().name
+    for folder in (place.root / FOUNDATIONS / named, Path(named).expanduser()):
+        if folder.is_dir():
+            return folder.resolve().name
+    return named
 
 
 def request_version(place: Place, ref: str, request: object) -> Version:
@@ -146,10 +150,14 @@ def request_version(place: Place, ref: str, request: object) -> Version:
 
 def tell_outcome(place: Place, ref: str, version: Version, *, findings: bool, error: bool) -> None:
     """Count how a request ended, unless the caller named the version."""
-    if "@" not in ref:
+    if "@" in ref:
+        return
+    try:
         report_outcome(
             place.catalogue, version.client, version.number, findings=findings, error=error
         )
+    except CopydeskError as problem:  # what was written is there all the same
+        _LOG.warning("How a request of %s ended was not counted: %s", version.name, problem)
 
 
 def _state(place: Place, version: Version, live: Version | None) -> VersionState:

@@ -32,6 +32,7 @@ from copydesk.desk._sources import (
 )
 from copydesk.desk._using import using
 from copydesk.desk._voice import client_voice
+from copydesk.desk._withdrawing import Mark, Withdrawn, marks, withdraw
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
 from copydesk.evaluate import VoiceModel
 from copydesk.records import (
@@ -221,6 +222,27 @@ class Workspace(ModelVerbs, RegistryVerbs):
                 web=web,
                 listener=listener,
             )
+
+    def withdraw(self, client: str, page: str, *, reason: str = "") -> Withdrawn:
+        """Record that a page's owner withdrew it: later datasets leave it out, and what learned
+        from it is marked.
+
+        Args:
+            client: whose page it is.
+            page: its address, or eight or more digits of its SHA-256, as a dataset has them.
+            reason: for the record.
+
+        Raises:
+            UnknownName: no such client, or no dataset of it has such a page.
+            InvalidInput: `page` is neither, or fits several.
+        """
+        return withdraw(self._place, client, page, reason=reason)
+
+    def withdrawn(self) -> tuple[Mark, ...]:
+        """Datasets, versions and foundations that learned from pages that were withdrawn since."""
+        return tuple(
+            mark for row in self.catalogue.clients() for mark in marks(self._place, row.name)
+        )
 
     def documents(self, client: str) -> tuple[tuple[Material, ...], tuple[Material, ...]]:
         """Training and held-out pages and chats of the client's newest dataset.

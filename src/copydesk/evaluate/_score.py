@@ -65,16 +65,13 @@ def _scored(
         with torch.inference_mode():
             return answer_losses(model, pack(run).to(model.base.device), prefix=prefix)
 
-    def fits(run: list[Encoded]) -> bool:
-        return lanes.beside and sum(len(example.ids) for example in run) <= lanes.tokens
-
     found: dict[int, list[ExampleLoss]] = {}
     done = 0
-    beside = [number for number, run in enumerate(runs) if fits(run)]
-    alone = [number for number in range(len(runs)) if number not in set(beside)]
-    jobs = [partial(losses_of, runs[number]) for number in beside]
+    pairs = lanes.pairs([sum(len(example.ids) for example in run) for run in runs])
+    alone = [number for number in range(len(runs)) if number not in set(pairs)]
+    jobs = [partial(losses_of, runs[number]) for number in pairs]
     results = chain(two_at_once(jobs), (losses_of(runs[number]) for number in alone))
-    for number, losses in zip([*beside, *alone], results, strict=True):
+    for number, losses in zip([*pairs, *alone], results, strict=True):
         found[number] = losses
         done += len(losses)
         on_done(done)

@@ -47,6 +47,14 @@ class Lanes:
     beside: bool
     """Whether batches of no more than that run side by side."""
 
+    def pairs(self, tokens: Sequence[int]) -> list[int]:
+        """Numbers of the batches of so many tokens that run side by side.
+
+        An odd one is left to run on all threads, rather than on half of them with half idle.
+        """
+        short = [number for number, count in enumerate(tokens) if count <= self.tokens]
+        return short[: len(short) // _AT_ONCE * _AT_ONCE] if self.beside else []
+
 
 def make_lanes(tuned: Tuned, at_once: int) -> Lanes:
     """Two lanes where batches may run side by side, or one.
@@ -70,17 +78,16 @@ def _lanes(beside: bool, at_once: int) -> Lanes:
 def backward_batches(batches: Sequence[Batch], lanes: Lanes) -> list[list[float]]:
     """Add the gradients of all batches to their parameters; returns the losses of their shares.
 
-    Short batches come first, two at a time; then longer ones, each on all threads.
+    Pairs of short batches come first; then the others, each on all threads.
     """
     found: dict[int, list[float]] = {}
-    if lanes.beside:
-        short = [number for number, x in enumerate(batches) if x.packed.tokens <= lanes.tokens]
-        jobs = [partial(_gradients, batches[number]) for number in short]
-        for number, (losses, grads) in zip(short, two_at_once(jobs), strict=True):
-            found[number] = losses
-            for parameter, grad in zip(batches[number].parameters, grads, strict=True):
-                if grad is not None:
-                    _add(parameter, grad)
+    pairs = lanes.pairs([batch.packed.tokens for batch in batches])
+    jobs = [partial(_gradients, batches[number]) for number in pairs]
+    for number, (losses, grads) in zip(pairs, two_at_once(jobs), strict=True):
+        found[number] = losses
+        for parameter, grad in zip(batches[number].parameters, grads, strict=True):
+            if grad is not None:
+                _add(parameter, grad)
     for number, batch in enumerate(batches):
         if number not in found:
             found[number] = backward_losses(batch.tuned, batch.packed, batch.shares)

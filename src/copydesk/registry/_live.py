@@ -6,9 +6,10 @@ the first promotion goes to the version that spoke before it. While a canary run
 requests goes to its candidate.
 """
 
+import contextlib
 import hashlib
 
-from copydesk.errors import Damaged
+from copydesk.errors import Damaged, UnknownName
 from copydesk.records import AdapterRef
 from copydesk.registry._versions import (
     KIND,
@@ -51,6 +52,17 @@ def live_version(catalogue: Catalogue, client: str) -> Version:
     )
 
 
+def live_number(catalogue: Catalogue, client: str) -> int | None:
+    """The number of the version that speaks, be it whole or not; None where there is none."""
+    rows = catalogue.rows(
+        "SELECT coalesce((SELECT number FROM live WHERE client = ?2),"
+        " (SELECT max(number) FROM artifacts WHERE kind = ?1 AND client = ?2))",
+        KIND,
+        client,
+    )
+    return rows[0][0]
+
+
 def promoted_number(catalogue: Catalogue, client: str) -> int | None:
     """The number of the client's promoted version; None where it never promoted one."""
     rows = catalogue.rows("SELECT number FROM live WHERE client = ?", client)
@@ -71,7 +83,8 @@ def version_for(catalogue: Catalogue, ref: str, request_id: str) -> Version:
         return numbered_version(catalogue, client, number)
     for canary, candidate, share in catalogue.rows(_CANARY, client):
         if drawn(f"{canary}:{request_id}") < share:
-            return numbered_version(catalogue, client, candidate)
+            with contextlib.suppress(UnknownName):  # a candidate that is gone answers nobody
+                return numbered_version(catalogue, client, candidate)
     return live_version(catalogue, client)
 
 

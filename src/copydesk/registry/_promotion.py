@@ -16,7 +16,7 @@ from copydesk.registry._canary import (
 )
 from copydesk.registry._evaluations import newest_evaluation
 from copydesk.registry._history import Promotion, history, log, set_live, spoke_before
-from copydesk.registry._live import live_version, promoted_number
+from copydesk.registry._live import live_number, promoted_number
 from copydesk.registry._versions import Version, version_entry
 from copydesk.store import Catalogue
 
@@ -69,7 +69,7 @@ def promote(
             raise UnknownName(f"{version.name} is not in the catalogue any more")
         running = running_canary(catalogue, client)
         _refuse_twice(catalogue, version, running, canary)
-        spoke = live_version(catalogue, client).number
+        spoke = live_number(catalogue, client)
         if running is None:
             evaluation = None
             if force_reason is None:
@@ -124,6 +124,8 @@ def rollback(
                 todo=f"See copydesk history {client}.",
             )
         pile = [n for n in spoke_before(entries) if version_entry(catalogue, client, n)]
+        while pile and pile[-1] == live:  # what lay between them is gone
+            pile.pop()
         if live is None or not pile:
             raise InvalidInput(
                 f"There is nothing to go back to: {client} has promoted "
@@ -159,7 +161,7 @@ def _refuse_twice(
         )
     if running is not None:
         return
-    speaks = live_version(catalogue, client).number == version.number
+    speaks = live_number(catalogue, client) == version.number
     if speaks and (canary is not None or promoted_number(catalogue, client) is not None):
         raise AlreadyThere(f"{version.name} speaks for {client} already")
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from copydesk.errors import CopydeskError, Damaged, InvalidInput
-from copydesk.models import AdapterWeights, Base
+from copydesk.models import Base
 from copydesk.records import Piece, TokenLogprob
 from copydesk.serve._drawing import Drawer, Drawn, draw
 from copydesk.serve._grammar import Grammars
 from copydesk.serve._prefixes import BLOCK, PrefixCache
 from copydesk.serve._prompts import TokenNames
-from copydesk.serve._runner import Runner, Stretch
+from copydesk.serve._runner import Prepared, Runner, Stretch
 from copydesk.serve._tasks import Running, Task
 from copydesk.serve._text import TextStream
 
@@ -62,7 +62,7 @@ class Batch:
         """Slots that are free."""
         return len(self._free)
 
-    def start(self, task: Task, adapter: AdapterWeights | None) -> None:
+    def start(self, task: Task, adapter: Prepared | None) -> None:
         """Give a task a slot.
 
         Raises:
@@ -79,7 +79,7 @@ class Batch:
                 todo="Shorten the brief.",
             )
         task.limit = min(task.limit, room)
-        prompted = adapter is not None and adapter.prompt is not None
+        prompted = adapter is not None and adapter.prompted
         ids = [-1 - at for at in range(virtual)] if prompted else []
         ids += task.prompt
         drawer = Drawer(
@@ -236,10 +236,13 @@ class Batch:
         """Keep the prompt's keys and values; only rows whose numbers were finite come here."""
         if not self._runner.takes_parts:
             return
-        ids = run.ids[: run.prompt_length]
-        for key, start in self._prefixes.missing(_digest(run.task), ids):
-            at = run.filled + start
-            self._prefixes.put(key, self._runner.copy_out(run.slot, at, at + BLOCK))
+        missing = self._prefixes.missing(_digest(run.task), run.ids[: run.prompt_length])
+        if not missing:
+            return
+        first, last = missing[0][1], missing[-1][1] + BLOCK
+        found = self._runner.copy_out(run.slot, run.filled + first, run.filled + last)
+        for key, start in missing:
+            self._prefixes.put(key, found.part(start - first, start - first + BLOCK))
 
     def _end(self, run: Running, how: Any, *, clean: bool = True) -> None:
         self._running.remove(run)

@@ -35,13 +35,14 @@ class LocalEngine:
         self._runner: Runner | None = runner
         self._settings = settings
         self._length = runner.length
+        self._handwritten = runner.takes_parts
         self._prompts = PromptReader(base)
         width = int(base.model.config.get_text_config().vocab_size)
         self._grammars = Grammars(base.tokenizer, width)
         self._prefixes = PrefixCache(
             settings.prefix_cache_bytes, salt=f"{base.info.digest} {base.dtype} {settings.quantise}"
         )
-        self._shelf = Shelf(base, limit=settings.max_adapters, on_ready=self._poke)
+        self._shelf = Shelf(base, runner.prepare, limit=settings.max_adapters, on_ready=self._poke)
         self._queue = FairQueue(settings.max_waiting)
         self._staged: list[Task] = []
         self._changed = threading.Condition()
@@ -132,6 +133,7 @@ class LocalEngine:
             "prefix_tokens_found_total": self._prefixes.hits,
             "prefix_bytes": self._prefixes.bytes,
             "slots_bytes_limit": 0 if self._runner is None else self._runner.bytes,
+            "handwritten": float(self._handwritten),
         }
         return EngineState(
             status=status,  # pyright: ignore[reportArgumentType]

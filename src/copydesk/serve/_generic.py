@@ -16,7 +16,7 @@ from transformers import DynamicCache
 from copydesk.errors import InvalidInput
 from copydesk.models import AdapterWeights, Base, LowRank
 from copydesk.serve._formulas import NON_LINEARITIES, length_factors, square_rows
-from copydesk.serve._runner import KeyValues, Stretch
+from copydesk.serve._runner import KeyValues, Prepared, Stretch
 
 
 @dataclass(slots=True)
@@ -57,17 +57,27 @@ class GenericRunner:
         numbers = 2 * int(config.num_hidden_layers) * int(heads) * int(width)
         return numbers * self.slots * self.length * self._base.dtype.itemsize
 
+    def prepare(self, weights: AdapterWeights) -> Prepared:
+        """An adapter is used as it was read."""
+        return Prepared(
+            virtual_tokens=weights.virtual_tokens,
+            prompted=weights.prompt is not None,
+            bytes=weights.bytes,
+            own=weights,
+        )
+
     @torch.inference_mode()
-    def open(self, slot: int, adapter: AdapterWeights | None) -> int:
+    def open(self, slot: int, adapter: Prepared | None) -> int:
         """Take an empty slot; a prefix is laid into it."""
         assert slot not in self._texts
-        text = _Text(adapter, DynamicCache(config=self._config))
+        weights: AdapterWeights | None = None if adapter is None else adapter.own
+        text = _Text(weights, DynamicCache(config=self._config))
         filled = 0
-        if adapter is not None:
-            for name in (*adapter.pairs, *adapter.narrow):
+        if weights is not None:
+            for name in (*weights.pairs, *weights.narrow):
                 self._hook(name)
-            if adapter.prefix is not None:
-                filled = self._lay(text.cache, adapter.prefix)
+            if weights.prefix is not None:
+                filled = self._lay(text.cache, weights.prefix)
         self._texts[slot] = text
         return filled
 

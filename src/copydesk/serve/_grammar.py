@@ -13,6 +13,8 @@ from copydesk.errors import InvalidInput
 
 _LARGEST = 65_536
 """Characters of a schema, as JSON."""
+_OPTIONS: Any = {"whitespace_flexible": False}
+"""A small model that may break lines between tokens goes on doing so to the end."""
 
 
 class Grammar:
@@ -69,7 +71,7 @@ class Grammars:
         if len(text) > _LARGEST:
             raise InvalidInput(f"The JSON schema has {len(text)} characters, at most {_LARGEST}")
         try:
-            grammar: str = LLMatcher.grammar_from_json_schema(text)
+            grammar: str = LLMatcher.grammar_from_json_schema(text, overrides=_OPTIONS)
             problem = LLMatcher.validate_grammar(grammar, self._ready())
         except (ValueError, RuntimeError) as error:
             problem = str(error)

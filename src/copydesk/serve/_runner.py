@@ -6,7 +6,7 @@ run when; a runner knows architectures and adapters, and neither requests nor th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -28,14 +28,33 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyValues:
-    """A piece of a slot, copied out: keys [layers, H_kv, K, T] and values [layers, H_kv, T, K]."""
+    """Keys and values of some positions of a slot, copied out: [L, 2, H_kv, T, K]."""
 
-    keys: torch.Tensor
-    values: torch.Tensor
+    states: torch.Tensor
 
     @property
     def bytes(self) -> int:
-        return self.keys.nbytes + self.values.nbytes
+        """What it takes in memory."""
+        return self.states.nbytes
+
+    def part(self, start: int, end: int) -> "KeyValues":
+        """A copy of some of its positions."""
+        return KeyValues(
+            states=self.states[:, :, :, start:end].clone(memory_format=torch.contiguous_format)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """An adapter as a runner uses it."""
+
+    virtual_tokens: int
+    """Positions that it takes itself."""
+    prompted: bool
+    """They are embeddings, to be run before the prompt, not keys and values."""
+    bytes: int
+    own: Any
+    """The runner's."""
 
 
 class Runner(Protocol):
@@ -61,12 +80,16 @@ class Runner(Protocol):
         """Whether a prompt may be run in several stretches, and slots copied out and in."""
         ...
 
-    def open(self, slot: int, adapter: AdapterWeights | None) -> int:
-        """Take an empty slot for a text with this adapter; returns the positions it fills itself.
+    def prepare(self, weights: AdapterWeights) -> Prepared:
+        """Lay an adapter out for use; any thread.
 
         Raises:
             InvalidInput: adapters of this kind do not fit the base.
         """
+        ...
+
+    def open(self, slot: int, adapter: Prepared | None) -> int:
+        """Take an empty slot for a text; returns the positions that the adapter itself fills."""
         ...
 
     def run(self, stretches: Sequence[Stretch]) -> torch.Tensor:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copydesk.errors import CopydeskError, Damaged
 from copydesk.models import AdapterWeights, Base, read_adapter
 from copydesk.records import AdapterRef
+from copydesk.serve._runner import Prepared
 from copydesk.store import open_artifact
 
 _LOG = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class _Entry:
 
     def __init__(self) -> None:
         self.pins = 0
-        self.weights: AdapterWeights | None = None
+        self.weights: Prepared | None = None
         self.error: CopydeskError | None = None
 
 
@@ -43,7 +44,7 @@ class Lease:
         return self._entry.weights is not None or self._entry.error is not None
 
     @property
-    def weights(self) -> AdapterWeights:
+    def weights(self) -> Prepared:
         """The adapter, once it is ready.
 
         Raises:
@@ -65,8 +66,16 @@ class Lease:
 class Shelf:
     """The adapters in memory, at most `limit` of them."""
 
-    def __init__(self, base: Base, *, limit: int, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        base: Base,
+        prepare: Callable[[AdapterWeights], Prepared],
+        *,
+        limit: int,
+        on_ready: Callable[[], None],
+    ) -> None:
         self._base = base
+        self._prepare = prepare
         self._limit = limit
         self._on_ready = on_ready
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
@@ -134,7 +143,8 @@ class Shelf:
                         where=str(ref.path),
                         todo="Restore it from a backup, or train it again.",
                     )
-            entry.weights = read_adapter(self._base, ref.path, bound_to=ref.base_digest)
+            weights = read_adapter(self._base, ref.path, bound_to=ref.base_digest)
+            entry.weights = self._prepare(weights)
         except CopydeskError as error:
             entry.error = error
         except Exception as error:  # noqa: BLE001 - a reader that died would leave its jobs waiting

@@ -18,6 +18,7 @@ from copydesk.store._artifacts import (
     strange_files,
     wrong_files,
 )
+from copydesk.store._bundles import Bundle, read_bundle, unpack_bundle, write_bundle
 from copydesk.store._catalogue import Catalogue, ClientRow, Entry
 from copydesk.store._files import (
     append_line,
@@ -35,6 +36,7 @@ from copydesk.store._signatures import Keyring, changed_file, fingerprint, read_
 
 __all__ = [
     "Artifact",
+    "Bundle",
     "Catalogue",
     "ClientRow",
     "Entry",
@@ -53,6 +55,7 @@ __all__ = [
     "json_digest",
     "leftovers",
     "open_artifact",
+    "read_bundle",
     "read_fingerprint",
     "read_json",
     "read_manifest",
@@ -60,6 +63,8 @@ __all__ = [
     "shared",
     "storage_errors",
     "strange_files",
+    "unpack_bundle",
     "users",
+    "write_bundle",
     "wrong_files",
 ]

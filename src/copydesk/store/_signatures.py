@@ -59,9 +59,10 @@ class Keyring:
         """The workspace's public key, 32 bytes; None before there is one."""
         return _read_public(self.folder / _PUBLIC)
 
-    def has_private(self) -> bool:
-        """Whether the key to sign with is there."""
-        return (self.folder / _PRIVATE).is_file()
+    def fingerprint(self) -> str | None:
+        """Of the workspace's public key; None before there is one."""
+        own = self.own()
+        return fingerprint(own) if own is not None else None
 
     def private_mode(self) -> int | None:
         """Permission bits of the private key's file; None where there is none."""

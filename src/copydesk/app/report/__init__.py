@@ -1,8 +1,8 @@
 """The report: what was measured and what was written, as one HTML file to hand to a client.
 
-Reads: comparisons and drafts (records). Writes nothing itself: the page comes back as text, with
-its style and drawings inside and nothing to load. Does not know: workspaces, models, how a figure
-was measured or a finding was made, by which rule a figure is called low or high.
+Reads: comparisons, drafts and lineages (records). Writes nothing itself: the page comes back as
+text, with its style and drawings inside and nothing to load. Does not know: workspaces, models, how
+a figure was measured or a finding was made, by which rule a figure is called low or high.
 
 `headline` and `measures` give a comparison's first sentence and its main table to other forms of
 it than the page.

@@ -10,7 +10,7 @@ from copydesk.desk._place import Place
 from copydesk.desk.doctor import _artifacts, _catalogue, _workspace
 from copydesk.desk.doctor._troubles import Case, Trouble, error, note
 from copydesk.errors import InvalidInput, NoRoom
-from copydesk.store import Catalogue, fingerprint
+from copydesk.store import Catalogue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +66,9 @@ def examine(
         place = Place(root=root, config=config, catalogue=catalogue)
         for part in _parts(place, found, old=old is not None, repair=repair, files=files):
             settle(part(), by=repair)
-        own = catalogue.keys.own()
         return Examination(
             workspace=root,
-            fingerprint=fingerprint(own) if own else None,
+            fingerprint=catalogue.keys.fingerprint(),
             artifacts=len(catalogue.listed()),
             found=tuple(found),
         )
@@ -94,6 +93,7 @@ def _parts(
     yield lambda: _artifacts.of_the_workspace(place, files=files)
     yield lambda: [] if old else _workspace.promotions(place)
     yield lambda: _artifacts.unfinished(place)
+    yield lambda: _workspace.withdrawals(place)
     yield lambda: _workspace.caches(place)
     yield lambda: _workspace.locks(place)
     yield lambda: _workspace.settings(place)

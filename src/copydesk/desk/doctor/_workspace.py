@@ -7,6 +7,7 @@ from pathlib import Path
 from copydesk.desk._config import CONFIG_FILE
 from copydesk.desk._erasing import Receipt, erase_client, pending_erasures, read_receipt
 from copydesk.desk._place import Place
+from copydesk.desk._withdrawing import marks
 from copydesk.desk.doctor._artifacts import remove
 from copydesk.desk.doctor._troubles import BACKUP, REPAIR, Case, error, note
 from copydesk.errors import CopydeskError, Damaged, InvalidInput
@@ -124,6 +125,26 @@ def strays(place: Place, receipts: tuple[Receipt, ...]) -> Iterator[Case]:
                 mend=lambda client=client: place.catalogue.add_client(client),
                 done="The client is in the catalogue again.",
             )  # fmt: skip
+
+
+def withdrawals(place: Place) -> Iterator[Case]:
+    """What learned from pages that their owner withdrew."""
+    for row in place.catalogue.clients():
+        try:
+            found = marks(place, row.name)
+        except CopydeskError as wrong:
+            yield Case(trouble=error("withdrawals", wrong.what, wrong.where or row.name, BACKUP))
+            continue
+        for mark in found:
+            yield Case(
+                trouble=note(
+                    "withdrawals",
+                    f"{mark.kind} {mark.name} learned from pages of {mark.client} that were "
+                    "withdrawn",
+                    place.root / "artifacts" / "withdrawals" / mark.client,
+                    f"Curate {mark.client} anew and train it, if its owner wants that.",
+                )
+            )
 
 
 def caches(place: Place) -> Iterator[Case]:

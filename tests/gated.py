@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
-from test_workspace import QUICK, new_workspace
 
 import copydesk
 from copydesk import Workspace
 from copydesk.registry import Version, add_version, find_version
 from copydesk.store import Artifact
 
+QUICK = {"max_steps": 2, "max_length": 512, "dtype": "float32"}
 LOOSE = {
     "heldout_gain": -10,
     "live_loss": 10,
@@ -47,9 +47,12 @@ def set_config(root: Path, base: Path | str, gates: dict[str, Any], canary: str 
 
 def gated_workspace(root: Path, base: Path, samples: Path) -> Workspace:
     """Fernwick with two versions, moonmilk with one, and loose gates."""
-    new_workspace(root, base, samples, "fernwick", "moonmilk").close()
+    copydesk.init(root).close()
     set_config(root, base, LOOSE)
     workspace = copydesk.open(root)
+    for name in ("fernwick", "moonmilk"):
+        workspace.add_client(name, style_guide=samples / name / "style_guide.toml")
+        workspace.curate(name, [samples / name / "posts.jsonl"])
     first = workspace.train(["fernwick", "moonmilk"], settings=QUICK, method="lora")
     second = workspace.train(["fernwick"], settings={**QUICK, "max_steps": 4}, method="lora")
     assert not first.failed and not second.failed
