@@ -25,6 +25,9 @@ from copydesk.serve._linears import PackedLinear
 
 _PACK_AFTER = 6
 """Steps of one set of adapters."""
+_FEW = 4
+"""Rows up to which a product this narrow costs little more than its call, which is cheaper in
+float32 than in bfloat16 (benchmarks/step_parts.py, `pairs`)."""
 
 Place = tuple[int, str]
 """A layer's number and a group, or `attention` and `mlp` for what stands behind a block."""
@@ -94,6 +97,17 @@ class _Beside:
     """Of each column: the adapter's number in the stack."""
     packed_a: PackedLinear | None = None
     packed_b: PackedLinear | None = None
+    wide: tuple[torch.Tensor, torch.Tensor] | None = None
+    """A' [D, S] and B' [S, O] in float32, for few rows."""
+
+    def add_few(self, x: torch.Tensor, y: torch.Tensor, mask: torch.Tensor | None) -> None:
+        """Add few rows' products in float32."""
+        if self.wide is None:
+            self.wide = self.a.float().T.contiguous(), self.b.float().T.contiguous()
+        low = x.float() @ self.wide[0]
+        if mask is not None:
+            low.mul_(mask)
+        y.add_(low @ self.wide[1])
 
 
 class Stack:
@@ -101,7 +115,7 @@ class Stack:
 
     def __init__(self, adapters: Sequence[FusedAdapter], *, packs: bool) -> None:
         self.adapters = tuple(adapters)
-        self._packs = packs
+        self.packs = packs
         self._steps = 0
         self.places: dict[Place, _Beside] = {}
         for place in {place for adapter in adapters for place in adapter.pairs}:
@@ -116,7 +130,7 @@ class Stack:
     def settle(self) -> None:
         """Count a step; a stack that stays is packed."""
         self._steps += 1
-        if self._packs and self._steps == _PACK_AFTER:
+        if self.packs and self._steps == _PACK_AFTER:
             for beside in self.places.values():
                 beside.packed_a = PackedLinear(beside.a)
                 beside.packed_b = PackedLinear(beside.b)
@@ -135,6 +149,7 @@ class Rows:
         numbers = {id(adapter): number for number, adapter in enumerate(stack.adapters)}
         for adapter in adapters:
             self._numbers.append(-1 if adapter is None else numbers[id(adapter)])
+        self._few = stack.packs and len(adapters) <= _FEW
         self._alone = len(stack.adapters) == 1 and min(self._numbers) == 0
         self._masks: dict[tuple[int, ...], torch.Tensor] = {}
         self._factors: dict[Place, torch.Tensor | None] = {}
@@ -151,6 +166,9 @@ class Rows:
         whole = self.start == 0 and self.end == len(x)
         own = x if whole else x[self.start : self.end]
         into = y if whole else y[self.start : self.end]
+        if self._few:
+            beside.add_few(own, into, None if self._alone else self._mask(beside.owners, x))
+            return y
         if beside.packed_a is not None and beside.packed_b is not None:
             if self._alone:
                 low = beside.packed_a(own)
