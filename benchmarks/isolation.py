@@ -36,7 +36,7 @@ from typing import Any
 import httpx2
 from _case import emit, versions
 from _marks import SIGNED, mark, question, register, signing_workspace, spoiled, tiny_base
-from _serving import copydesk_serve
+from _served import copydesk_serve
 
 import copydesk
 from copydesk.models import BaseInfo

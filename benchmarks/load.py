@@ -34,7 +34,7 @@ from typing import Any
 
 import httpx2
 from _case import emit, posts, versions
-from _serving import copydesk_serve
+from _served import copydesk_serve
 
 PERCENTS = (50, 90, 95, 99)
 
