@@ -44,7 +44,7 @@ class CopydeskError(Exception):
         self.todo = todo
         place = f" ({where})" if where else ""
         step = f" {todo}" if todo else ""
-        super().__init__(f"{what}{place}.{step}" if not what.endswith(".") else f"{what}{step}")
+        super().__init__(f"{what.removesuffix('.')}{place}.{step}")
 
     def __str__(self) -> str:
         return str(self.args[0])

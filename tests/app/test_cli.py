@@ -149,7 +149,11 @@ def test_deleting_asks_and_takes_no_for_an_answer(
             monkeypatch.setattr("sys.stdin", stdin)
             ran = run("client", "delete", "acme", "--json", "--workspace", root)
         assert ran.code == code
-        assert ran.out.strip() == "" if code else ran.json == {"deleted": "acme"}
+        if code:
+            assert ran.out.strip() == ""
+        else:
+            assert set(ran.json) == {"deleted", "receipt"} and ran.json["deleted"] == "acme"
+            assert Path(ran.json["receipt"]["path"]).parent == root / "receipts"
         assert len(run("client", "list", "--json", "--workspace", root).json["clients"]) == left
 
 

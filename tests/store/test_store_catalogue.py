@@ -334,7 +334,7 @@ def test_every_listed_row_is_whole_after_kills(tmp_path: Path) -> None:
     listed: tuple[tuple[int, str], ...] = ()
     with nursery(ADD_FOREVER) as children:
         for _ in range(30):
-            children.kill_after(draw.uniform(0.0, 0.05), tmp_path)
+            children.kill_after(draw.uniform(0.0, 0.1), tmp_path)
             catalogue = Catalogue(tmp_path)
             entries = catalogue.entries("notes", "acme")
             catalogue.close()

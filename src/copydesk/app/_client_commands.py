@@ -121,25 +121,56 @@ def client_delete(
     as_json: AsJson = False,
     workspace: InWorkspace = None,
 ) -> None:
-    """Delete a client: pages, adapters, comparisons and drafts.
+    """Delete a client: pages, adapters, comparisons and drafts. A signed receipt stays.
 
     Example: copydesk client delete acme --yes
     """
     from copydesk.app._reporting import write_report
 
     with desk.open_workspace(workspace) as opened:
-        opened.catalogue.client(name)
+        if name not in opened.unfinished_deletions():
+            opened.catalogue.client(name)
         question = f"Delete {name} and everything made from its pages?"
         if not yes and not typer.confirm(question, err=True):
             raise typer.Abort
         reported = opened.report_path.exists()
-        opened.delete_client(name)
+        receipt = opened.delete_client(name)
         if reported:
             write_report(opened)
     if as_json:
-        emit_json({"deleted": name})
-    else:
-        out.print(f"Deleted {name}.")
+        emit_json({"deleted": name, "receipt": receipt})
+        return
+    out.print(f"Deleted {name}. Receipt: {receipt.path}", soft_wrap=True)
+    for item in receipt.learned:
+        out.print(f"  {item['kind']} {item['name']} learned from its pages and stays")
+    for foundation in receipt.unknown:
+        out.print(f"  foundation {foundation} may have: it is from before that was recorded")
+
+
+@client_app.command("withdraw")
+def client_withdraw(
+    client: str,
+    page: Annotated[str, typer.Argument(metavar="URL|HASH")],
+    reason: Annotated[str, typer.Option(help="For the record.")] = "",
+    as_json: AsJson = False,
+    workspace: InWorkspace = None,
+) -> None:
+    """Record that a page's owner withdrew it, and list what learned from it.
+
+    It is left out of datasets from now on. What learned from it stays until you train anew.
+
+    Example: copydesk client withdraw acme https://acme.example/blog/kettles
+    """
+    with desk.open_workspace(workspace) as opened:
+        result = opened.withdraw(client, page, reason=reason)
+    if as_json:
+        pages = [page.model_dump() for page in result.pages]
+        emit_json({"client": client, "pages": pages, "marks": result.marks})
+        return
+    out.print(f"Withdrawn. {len(result.marks)} things learned from it or were measured on it:")
+    for mark in result.marks:
+        out.print(f"  {mark.kind} {mark.name}", soft_wrap=True)
+    out.print(f"Next: copydesk curate {client} SOURCE, and train it anew.")
 
 
 @commands.command()

@@ -126,20 +126,26 @@ def check(
 def export(
     version: Annotated[str, typer.Argument(metavar="CLIENT@VERSION")],
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
-    to: Annotated[str, typer.Option(help="peft or merged.")] = "peft",
+    to: Annotated[str, typer.Option(help="peft, merged or bundle.")] = "peft",
     as_json: AsJson = False,
     workspace: InWorkspace = None,
 ) -> None:
-    """Copy a version out: its PEFT adapter, or merged into a base of its own.
+    """Copy a version out: its PEFT adapter, merged into a base of its own, or as a signed bundle.
 
     Example: copydesk export acme@2 --to merged acme-model
+    Example: copydesk export acme@2 --to bundle acme-2.bundle
     """
     with desk.open_workspace(workspace) as opened:
-        path = opened.export(version, to=to, folder=folder)
+        left = opened.export_version(version, to=to, folder=folder)
     if as_json:
-        emit_json({"path": path})
-    else:
-        out.print(f"Wrote {path}", soft_wrap=True)
+        measured = {"merge_difference": left.merge_difference, "fingerprint": left.fingerprint}
+        emit_json({"path": left.path} | {k: v for k, v in measured.items() if v is not None})
+        return
+    out.print(f"Wrote {left.path}", soft_wrap=True)
+    if left.merge_difference is not None:
+        out.print(f"Merging moved the logits by {left.merge_difference:.1e} of their norm.")
+    if left.fingerprint is not None:
+        out.print(f"Who imports it needs: --trust {left.fingerprint}")
 
 
 @commands.command()

@@ -13,8 +13,11 @@ from copydesk.app import (
     _client_commands,
     _draft_commands,
     _foundation_commands,
+    _keeping_commands,
+    _key_commands,
     _planning_commands,
     _registry_commands,
+    _serve_command,
     _source_commands,
     _tuning_commands,
 )
@@ -38,6 +41,9 @@ for part in (
     _planning_commands,
     _registry_commands,
     _draft_commands,
+    _keeping_commands,
+    _key_commands,
+    _serve_command,
 ):
     app.add_typer(part.commands)
 

@@ -25,6 +25,7 @@ from copydesk.corpus._curate import Curated, curate
 from copydesk.corpus._duplicates import without_copies
 from copydesk.corpus._intent import intent_of, length_band
 from copydesk.corpus._lines import (
+    add_rejections,
     each_material,
     each_rejection,
     read_material,
@@ -48,6 +49,7 @@ __all__ = [
     "Gathered",
     "Mapper",
     "Source",
+    "add_rejections",
     "brief_text",
     "clean_corpus",
     "curate",

@@ -54,6 +54,12 @@ def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:
     _write(path, map(_rejection_fields, rejections))
 
 
+def add_rejections(path: Path, rejections: Iterable[Rejection]) -> None:
+    """More lines at the end of what `write_rejections` wrote."""
+    with path.open("ab") as file:
+        file.writelines(map(rejection_line, rejections))
+
+
 def _rejection_fields(rejection: Rejection) -> Mapping[str, object]:
     """As JSON values, without what is not known beyond the reason."""
     return {

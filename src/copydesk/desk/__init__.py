@@ -7,6 +7,8 @@ how anything is shown. Importing it does not import torch; verbs that need it do
 from copydesk.desk._bases import list_bases, pull_base
 from copydesk.desk._config import Config
 from copydesk.desk._diffing import PagesChanged, Pair, SampleDraft, VersionDiff
+from copydesk.desk._erasing import Receipt
+from copydesk.desk._keys import IssuedKey, Key, Keys, ServerKeys
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run, published_claims
 from copydesk.desk._promoting import ClientHistory, VersionState
 from copydesk.desk._recipes import read_recipe
@@ -22,9 +24,14 @@ from copydesk.desk._results import (
     Training,
     Written,
 )
+from copydesk.desk._roster import Roster, ServedModel
+from copydesk.desk._serving import Serving, VllmWish
 from copydesk.desk._sources import ImportedSearches, web_settings
+from copydesk.desk._supervisor import Supervised
 from copydesk.desk._wishes import Wishes
+from copydesk.desk._withdrawing import Mark, Withdrawn
 from copydesk.desk._workspace import Workspace, find_workspace, init, open_workspace
+from copydesk.desk.doctor import Examination, Trouble, examine
 
 __all__ = [
     "DEFAULT_HARDWARE",
@@ -34,20 +41,35 @@ __all__ = [
     "Config",
     "Curation",
     "Evaluated",
+    "Examination",
     "FailedClient",
     "Foundation",
     "Gate",
     "ImportedSearches",
+    "IssuedKey",
+    "Key",
+    "Keys",
+    "Mark",
     "PagesChanged",
     "Pair",
+    "Receipt",
+    "Roster",
     "SampleDraft",
+    "ServedModel",
+    "ServerKeys",
+    "Serving",
+    "Supervised",
     "TrainedVersion",
     "Training",
+    "Trouble",
     "VersionDiff",
     "VersionState",
+    "VllmWish",
     "Wishes",
+    "Withdrawn",
     "Workspace",
     "Written",
+    "examine",
     "find_workspace",
     "init",
     "list_bases",

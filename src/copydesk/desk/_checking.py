@@ -30,6 +30,7 @@ from copydesk.desk._place import (
     client_training_index,
 )
 from copydesk.desk._results import Checked
+from copydesk.desk._using import drop_if_gone
 from copydesk.desk._voice import in_order, usual_voice, voice_findings
 from copydesk.records import Brief
 from copydesk.store import replace_bytes
@@ -149,6 +150,7 @@ def _client_hashes(place: Place, client: str, key: bytes) -> ShingleIndex:
     made = ShingleIndex.build((page.own_words for page in pages), kind="client", key=key)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_bytes(path, made.hashes.astype("<u8").tobytes())
+    drop_if_gone(place, client, path.parent)
     return made
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from copydesk.content import check, make_brief
 from copydesk.corpus import (
+    Curated,
     CurateSettings,
     Source,
+    add_rejections,
     clean_corpus,
     curate,
     dataset_card,
@@ -25,7 +27,9 @@ from copydesk.corpus import (
 from copydesk.desk._place import DATASETS, Place, client_style_guide
 from copydesk.desk._results import Curation
 from copydesk.desk._sources import gather_sources, with_right
-from copydesk.errors import InvalidInput
+from copydesk.desk._withdrawing import RULE as WITHDRAWN
+from copydesk.desk._withdrawing import drop_withdrawn, without_withdrawn
+from copydesk.errors import InvalidInput, NotEnoughText
 from copydesk.records import Document, Form, FunnelStep, Listener, StyleGuide
 from copydesk.store import Artifact, file_sha256, held, json_digest
 
@@ -76,6 +80,7 @@ def curate_client(
         ),
         right,
     )
+    found = _without_withdrawn(place, client, found)
     inputs = {"pages": json_digest(sorted(page.sha256 for page in (*found.train, *found.heldout)))}
 
     def fill(artifact: Artifact) -> None:
@@ -102,6 +107,30 @@ def curate_client(
         forms=found.forms,
         rejected=found.rejected,
         funnel=found.funnel,
+    )
+
+
+def _without_withdrawn(place: Place, client: str, found: Curated) -> Curated:
+    """What may be learned from. `--keep` does not bring a withdrawn page back."""
+    parts = [without_withdrawn(place, client, part) for part in (found.train, found.heldout)]
+    (train, out), (heldout, more) = parts
+    if not (rejected := (*out, *more)):
+        return found
+    if not train or not heldout:
+        raise NotEnoughText(
+            f"So many of {client}'s pages were withdrawn that {len(train)} are left to train on "
+            f"and {len(heldout)} to hold out",
+            todo="Add more pages.",
+        )
+    step = FunnelStep(
+        step=WITHDRAWN, pages=len(found.train) + len(found.heldout), rejected=len(rejected)
+    )
+    return replace(
+        found,
+        train=train,
+        heldout=heldout,
+        rejected=(*found.rejected, *rejected),
+        funnel=(*found.funnel, step),
     )
 
 
@@ -158,9 +187,19 @@ def _curate_large(
                 mapper=in_processes(workers),
                 listener=listener,
             )
-            _write_card(artifact.path, client, found.funnel, found.split)
-            artifact.facts.update(train=found.train, heldout=found.heldout, split=found.split)
-            made.append((found.train, found.heldout, found.split, found.funnel))
+            out = [
+                drop_withdrawn(place, client, artifact.path / f"{part}.jsonl")
+                for part in ("train", "heldout")
+            ]
+            train, heldout = found.train - len(out[0]), found.heldout - len(out[1])
+            funnel = found.funnel
+            if rejected := (*out[0], *out[1]):
+                add_rejections(artifact.path / "rejected.jsonl", rejected)
+                whole = found.train + found.heldout
+                funnel = (*funnel, FunnelStep(step=WITHDRAWN, pages=whole, rejected=len(rejected)))
+            _write_card(artifact.path, client, funnel, found.split)
+            artifact.facts.update(train=train, heldout=heldout, split=found.split)
+            made.append((train, heldout, found.split, funnel))
 
         inputs = {
             "pages": json_digest(sorted(file_sha256(path) for path in sources if path.is_file()))

@@ -17,8 +17,9 @@ from copydesk.corpus import (
     read_sources,
     without_copies,
 )
+from copydesk.desk._learned import Learned, write_learned
 from copydesk.desk._models import workspace_base
-from copydesk.desk._place import DATASETS, FOUNDATIONS, Place, client_material
+from copydesk.desk._place import DATASETS, FOUNDATIONS, Place, client_material, newest_dataset
 from copydesk.desk._results import Foundation, Gate
 from copydesk.errors import AlreadyThere, InvalidInput, NotEnoughText
 from copydesk.evaluate import general_chats, general_digest, mean_loss, score
@@ -38,7 +39,7 @@ from copydesk.models import (
     untuned,
 )
 from copydesk.records import Chat, Document, Example, Listener, Message, Rejection
-from copydesk.store import building, held, json_digest
+from copydesk.store import Keyring, building, held, json_digest
 from copydesk.train import Recipe, Tuning, check_recipe, clear_run, make_settings, tune
 
 METHOD: Final = "full"
@@ -61,6 +62,8 @@ class _Text:
     pages: int
     rights: Mapping[str, int]
     digest: str
+    learned: Learned
+    """The pages to train on, and the datasets that they are of."""
 
 
 def train_foundation(
@@ -118,7 +121,7 @@ def train_foundation(
         after = _general_loss(tuning.tuned, text)
         result = _judged(target, base, text, tuning, reached, (before, after), most_forgetting)
         if result.registered:
-            _register(result, tuning, text, general)
+            _register(result, tuning, text, general, place.catalogue.keys)
         clear_run(folder)
     return result
 
@@ -187,6 +190,10 @@ def _text(
         ),
         pages=len(train),
         rights={right: rights.count(right) for right in dict.fromkeys(rights)},
+        learned=Learned(
+            datasets=frozenset(newest_dataset(place, client).digest for client in clients),
+            pages=frozenset(page.sha256 for page in train),
+        ),
         digest=json_digest(
             {
                 "train": [_digest(page.text) for page in train],
@@ -300,10 +307,13 @@ def _judged(
     )
 
 
-def _register(result: Foundation, tuning: Tuning, text: _Text, general: Path | None) -> None:
+def _register(
+    result: Foundation, tuning: Tuning, text: _Text, general: Path | None, keys: Keyring
+) -> None:
     """Keep the tuned weights as a base of the workspace, with what it came from."""
-    with building(result.path, kind="base", inputs=tuning.recipe.inputs) as artifact:
+    with building(result.path, kind="base", inputs=tuning.recipe.inputs, keys=keys) as artifact:
         tuning.save(artifact.path)
+        write_learned(artifact.path, text.learned)
         artifact.facts.update(
             parent=result.parent,
             method=METHOD,

@@ -10,6 +10,8 @@ from copydesk.desk._config import Config
 from copydesk.desk._place import PathLike, Place
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run
 from copydesk.desk._results import Foundation, Training
+from copydesk.desk._serving import Serving, VllmWish
+from copydesk.desk._supervisor import Event
 from copydesk.desk._wishes import Wishes
 from copydesk.records import (
     Choice,
@@ -20,6 +22,8 @@ from copydesk.records import (
 )
 
 if TYPE_CHECKING:
+    from copydesk.desk._exporting import Exported
+    from copydesk.desk._importing import Imported
     from copydesk.models import BaseInfo
 
 
@@ -232,13 +236,52 @@ class ModelVerbs:
         return newest_comparisons(self._place)
 
     def export(self, ref: str, *, to: str, folder: PathLike) -> Path:
-        """Copy a version out: `peft`, its adapter's folder; `merged`, a base of its own.
+        """Copy a version out; see `export_version`. Returns where it is."""
+        return self.export_version(ref, to=to, folder=folder).path
+
+    def export_version(self, ref: str, *, to: str, folder: PathLike) -> "Exported":
+        """Copy a version out: `peft`, its adapter's folder; `merged`, a base of its own, with the
+        measured difference from the unmerged; `bundle`, a signed file for another workspace.
 
         Raises:
             UnknownName: no such version.
             InvalidInput: it cannot leave in that form.
             AlreadyThere: the folder exists.
         """
-        from copydesk.desk._models import export_version
+        from copydesk.desk._exporting import export_version
 
         return export_version(self._place, ref, to=to, folder=Path(folder).expanduser())
+
+    def serve_embedded(
+        self, settings: Mapping[str, Any], told: Callable[[Event, str], None]
+    ) -> Serving:
+        """Start the embedded engine over the workspace's base; see `desk._engines`."""
+        from copydesk.desk._engines import serve_embedded
+
+        return serve_embedded(self._place, settings, told)
+
+    def serve_vllm(self, wish: VllmWish, told: Callable[[Event, str], None]) -> Serving:
+        """Reach a vLLM, or start one, over the workspace's base; see `desk._engines`."""
+        from copydesk.desk._engines import serve_vllm
+
+        return serve_vllm(self._place, wish, told)
+
+    def import_version(
+        self, file: PathLike, *, client: str | None = None, trust: str | None = None
+    ) -> "Imported":
+        """Make the version in a bundle the next one of a client, once all of it is verified.
+
+        Args:
+            file: the bundle.
+            client: whose version it becomes; by default the client that the bundle names.
+            trust: fingerprint of the key that it may be signed by, beside those trusted here.
+
+        Raises:
+            InvalidInput: it is no bundle, holds what it may not, or its signer is not trusted.
+            Damaged: something of it is not what was signed.
+            WrongBase: it was trained on a base that is not here.
+            AlreadyThere: the client has this version.
+        """
+        from copydesk.desk._importing import import_version
+
+        return import_version(self._place, Path(file).expanduser(), client=client, trust=trust)

@@ -179,7 +179,8 @@ def _keep(place: Place, exports: Sequence["Export"]) -> ImportedSearches:
         last = _imports(place)
         number = int(last[-1].name) + 1 if last else 1
         target = place.root / "artifacts" / SEARCHES / str(number)
-        with building(target, kind=SEARCHES, inputs=inputs) as artifact:
+        keys = place.catalogue.keys
+        with building(target, kind=SEARCHES, inputs=inputs, keys=keys) as artifact:
             write_search_pages(artifact.path / "pages.jsonl", pages)
             for index, export in enumerate(exports, start=1):
                 (artifact.path / f"raw-{index}{export.path.suffix}").write_bytes(export.content)

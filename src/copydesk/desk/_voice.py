@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib import resources
 
 from copydesk.desk._place import DATASETS, Place, client_material, newest_dataset
+from copydesk.desk._using import drop_if_gone
 from copydesk.errors import AlreadyThere, Damaged, NoRoom, NotEnoughText
 from copydesk.evaluate import LEAST_WORDS, VOICE_FORMAT, VoiceFeature, VoiceModel, general_chats
 from copydesk.records import Brief, Draft, Finding, Material
@@ -55,6 +56,8 @@ def client_voice(place: Place, client: str) -> VoiceModel:
             model.save(artifact.path)
     except (AlreadyThere, NoRoom):  # another process was quicker; a full disk keeps none
         pass
+    for name in (client, *others):
+        drop_if_gone(place, name, target)
     return model
 
 

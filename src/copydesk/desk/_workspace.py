@@ -1,6 +1,5 @@
 """The workspace: opened, asked to do something, closed."""
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -8,10 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from copydesk.content import FORMATS, TrainingIndex, read_briefs
 from copydesk.corpus import read_style_guide
-from copydesk.desk._comparisons import forget_pooled
 from copydesk.desk._config import CONFIG_FILE, STARTER, Config, read_config
 from copydesk.desk._curating import curate_client
 from copydesk.desk._drafts import read_drafts, save_as, save_draft
+from copydesk.desk._erasing import Receipt, erase_client, pending_erasures
+from copydesk.desk._keys import ServerKeys
 from copydesk.desk._model_verbs import ModelVerbs
 from copydesk.desk._place import (
     DATASETS,
@@ -30,7 +30,9 @@ from copydesk.desk._sources import (
     search,
     search_pages,
 )
-from copydesk.desk._voice import client_voice, forget_voices
+from copydesk.desk._using import using
+from copydesk.desk._voice import client_voice
+from copydesk.desk._withdrawing import Mark, Withdrawn, marks, withdraw
 from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
 from copydesk.evaluate import VoiceModel
 from copydesk.records import (
@@ -41,7 +43,7 @@ from copydesk.records import (
     StyleGuide,
     ignore_progress,
 )
-from copydesk.store import Catalogue, held, replace_bytes, storage_errors
+from copydesk.store import Catalogue, replace_bytes
 
 if TYPE_CHECKING:
     from copydesk.corpus.search import SearchPage
@@ -97,6 +99,7 @@ class Workspace(ModelVerbs, RegistryVerbs):
         self.root = root.resolve()
         self.config: Config = read_config(self.root / CONFIG_FILE)
         self.catalogue = Catalogue(self.root)
+        self.server_keys = ServerKeys(self.catalogue)
         self._place = Place(root=self.root, config=self.config, catalogue=self.catalogue)
 
     def __enter__(self) -> "Workspace":
@@ -136,30 +139,20 @@ class Workspace(ModelVerbs, RegistryVerbs):
         """All clients, by name."""
         return tuple(self._client_info(row.name) for row in self.catalogue.clients())
 
-    def delete_client(self, name: str) -> None:
-        """Remove a client and everything made from its pages.
+    def delete_client(self, name: str) -> Receipt:
+        """Remove a client and everything made from its pages; a signed receipt stays.
+
+        A deletion that was cut off is finished by asking again.
 
         Raises:
             UnknownName: there is none of that name.
-            InUse: it is being trained.
+            InUse: it is being used; says by whom.
         """
-        self.catalogue.client(name)
-        with held(self._place.locks, name, doing="deletes it", forget=True):
-            # Its name goes last: cut off before, the client is still there to be deleted again,
-            # and nothing is listed that is gone.
-            forget_pooled(self._place, name)
-            self.catalogue.forget_artifacts(name)
-            self.report_path.unlink(missing_ok=True)
-            forget_voices(self._place)
-            for folder in (
-                self.client_folder(name),
-                self._place.runs_folder(name),
-                self._place.cache_folder(name),
-            ):
-                _remove(folder)
-            for shelf in (self.root / "artifacts").glob("*"):
-                _remove(shelf / name)
-            self.catalogue.remove_client(name)
+        return erase_client(self._place, name, report=self.report_path)
+
+    def unfinished_deletions(self) -> tuple[str, ...]:
+        """Clients whose deletion was cut off; `delete_client` finishes it."""
+        return pending_erasures(self._place)
 
     def style_guide(self, client: str) -> StyleGuide:
         """The client's style guide; an empty one where none was given."""
@@ -216,17 +209,39 @@ class Workspace(ModelVerbs, RegistryVerbs):
             Unreachable: a site does not answer.
             NotEnoughText: too few pages are left to train on and hold some out.
         """
-        return curate_client(
-            self._place,
-            client,
-            sources,
-            columns=columns,
-            keep=frozenset(keep),
-            contacts=contacts,
-            workers=workers,
-            right=right,
-            web=web,
-            listener=listener,
+        with using(self._place, client, doing="curates its pages"):
+            return curate_client(
+                self._place,
+                client,
+                sources,
+                columns=columns,
+                keep=frozenset(keep),
+                contacts=contacts,
+                workers=workers,
+                right=right,
+                web=web,
+                listener=listener,
+            )
+
+    def withdraw(self, client: str, page: str, *, reason: str = "") -> Withdrawn:
+        """Record that a page's owner withdrew it: later datasets leave it out, and what learned
+        from it is marked.
+
+        Args:
+            client: whose page it is.
+            page: its address, or eight or more digits of its SHA-256, as a dataset has them.
+            reason: for the record.
+
+        Raises:
+            UnknownName: no such client, or no dataset of it has such a page.
+            InvalidInput: `page` is neither, or fits several.
+        """
+        return withdraw(self._place, client, page, reason=reason)
+
+    def withdrawn(self) -> tuple[Mark, ...]:
+        """Datasets, versions and foundations that learned from pages that were withdrawn since."""
+        return tuple(
+            mark for row in self.catalogue.clients() for mark in marks(self._place, row.name)
         )
 
     def documents(self, client: str) -> tuple[tuple[Material, ...], tuple[Material, ...]]:
@@ -324,9 +339,13 @@ class Workspace(ModelVerbs, RegistryVerbs):
             variants=variants,
         )
         written: list[Written] = []
-        for draft in write_drafts(self._place, client, read, settings=settings, on_text=on_text):
-            path = save_draft(self._drafts_folder(draft.client), draft)
-            written.append(Written(draft=draft, path=save_as(path, draft, to)))
+        speaker = client.partition("@")[0]
+        with using(self._place, speaker, doing="writes drafts of it"):
+            for draft in write_drafts(
+                self._place, client, read, settings=settings, on_text=on_text
+            ):
+                path = save_draft(self._drafts_folder(draft.client), draft)
+                written.append(Written(draft=draft, path=save_as(path, draft, to)))
         return tuple(written)
 
     def drafts(self) -> tuple[Draft, ...]:
@@ -388,9 +407,3 @@ class Workspace(ModelVerbs, RegistryVerbs):
             stale=found.stale,
             style_guide=any(self.client_folder(name).glob("style_guide.*")),
         )
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        with storage_errors(folder):
-            shutil.rmtree(folder)

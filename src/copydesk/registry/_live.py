@@ -41,7 +41,7 @@ def live_version(catalogue: Catalogue, client: str) -> Version:
     """
     rows = catalogue.rows(_LIVE, KIND, client)
     if rows:
-        return version_of(row_entry(catalogue, client, rows[0]))
+        return version_of(row_entry(catalogue, client, rows[0]), catalogue.keys)
     catalogue.client(client)
     number = promoted_number(catalogue, client)
     if number is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from copydesk.errors import InvalidInput, UnknownName
-from copydesk.store import Artifact, Catalogue, Entry, open_artifact
+from copydesk.store import Artifact, Catalogue, Entry, Keyring, changed_file, open_artifact
 
 KIND = "versions"
 _DIGITS = 18
@@ -55,14 +55,15 @@ def versions(catalogue: Catalogue, client: str) -> tuple[Version, ...]:
 
 
 def numbered_version(catalogue: Catalogue, client: str, number: int) -> Version:
-    """A client's version by its number.
+    """A client's version by its number, once its manifest's signature is checked.
 
     Raises:
+        Damaged: the manifest is not what was signed; names file, expected and found.
         UnknownName: no such client, or it has no such version; lists those it has.
     """
     entry = version_entry(catalogue, client, number)
     if entry is not None:
-        return version_of(entry)
+        return version_of(entry, catalogue.keys)
     found = versions(catalogue, client)
     if not found:
         raise without_versions(client)
@@ -114,10 +115,17 @@ def row_entry(catalogue: Catalogue, client: str, row: tuple[Any, ...]) -> Entry:
     )
 
 
-def version_of(entry: Entry) -> Version:
-    """The version that a row of the catalogue lists, as its manifest states it."""
-    manifest = open_artifact(entry.path, verify=False).manifest
+def version_of(entry: Entry, keys: Keyring | None = None) -> Version:
+    """The version that a row of the catalogue lists, as its manifest states it.
+
+    Raises:
+        Damaged: the manifest is not the row's, or with `keys` not what was signed.
+    """
+    artifact = open_artifact(entry.path, verify=False, keys=keys)
+    manifest = artifact.manifest
     assert manifest is not None
+    if artifact.digest != entry.digest:
+        raise changed_file(entry.path / "manifest.json", entry.digest, artifact.digest)
     return Version(
         client=entry.client,
         number=entry.number,

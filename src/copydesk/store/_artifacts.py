@@ -2,10 +2,11 @@
 
 import contextlib
 import datetime
+import json
 import os
 import shutil
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from copydesk.store._files import (
     is_running,
     json_bytes,
     json_digest,
-    read_json,
     storage_errors,
 )
+from copydesk.store._signatures import SIGNATURE, Keyring, changed_file
 
 MANIFEST = "manifest.json"
 LEFTOVER = ".building-"
@@ -62,8 +63,18 @@ class Artifact:
 
 
 @contextlib.contextmanager
-def building(target: Path, *, kind: str, inputs: Mapping[str, str]) -> Generator[Artifact]:
+def building(
+    target: Path,
+    *,
+    kind: str,
+    inputs: Mapping[str, str],
+    keys: Keyring | None = None,
+    flush: bool = True,
+) -> Generator[Artifact]:
     """Build an artifact: write into `artifact.path`; at the end it is hashed and moved to `target`.
+
+    With `keys` its manifest is signed; `target` is then the artifact's last place. Without `flush`
+    names are not flushed to disk, for callers that move the artifact again and flush then.
 
     When the block raises, what was written is removed. A process killed inside the block leaves a
     folder whose name starts with `.building-`, which nothing reads and the next build beside it
@@ -82,48 +93,90 @@ def building(target: Path, *, kind: str, inputs: Mapping[str, str]) -> Generator
         try:
             yield artifact
             artifact.manifest = _seal(aside, kind=kind, inputs=inputs, facts=artifact.facts)
+            if keys is not None:
+                keys.seal(aside, place=target)
+            if flush:
+                flush_to_disk(aside)
             if target.exists():
                 raise AlreadyThere(f"{target.name} exists already", where=str(target))
             aside.rename(target)
-            flush_to_disk(target.parent)
+            if flush:
+                flush_to_disk(target.parent)
             artifact.path = target
         finally:
             if aside.exists():
                 shutil.rmtree(aside, ignore_errors=True)
 
 
-def open_artifact(path: Path, *, verify: bool = True) -> Artifact:
+def open_artifact(path: Path, *, verify: bool = True, keys: Keyring | None = None) -> Artifact:
     """Open a finished artifact and, unless told otherwise, check every file against its hash.
 
+    Args:
+        path: its folder.
+        verify: read every file. False looks at the manifest alone.
+        keys: also check the manifest's signature, which takes no reading of files.
+
     Raises:
-        Damaged: the manifest is missing, or a file is missing or differs; names the file.
+        Damaged: the manifest is missing or not what was signed, or a file is missing, differs or
+            was not there; names the file, what was expected and what was found.
     """
-    manifest = _read_manifest(path / MANIFEST)
+    raw = _manifest_bytes(path / MANIFEST)
+    manifest = read_manifest(raw, path / MANIFEST)
+    if keys is not None:
+        keys.check_seal(path, raw)
     if verify:
-        for name, expected in manifest.files.items():
-            file = path / name
-            found = file_sha256(file) if file.is_file() else "nothing"
-            if found != expected:
-                raise Damaged(
-                    f"{name} is not what was written: expected {expected[:12]}, found {found[:12]}",
-                    where=str(file),
-                    todo="Restore it from a backup, or make it again.",
-                )
+        for file, expected, found in wrong_files(path, manifest):
+            raise changed_file(path / file, expected, found)
     return Artifact(path=path, manifest=manifest)
 
 
-def _read_manifest(path: Path) -> Manifest:
-    raw = read_json(path)
+def wrong_files(path: Path, manifest: Manifest) -> Iterator[tuple[str, str, str]]:
+    """Each file that does not match its hash: its path inside the folder, expected, found."""
+    for name, expected in manifest.files.items():
+        file = path / name
+        found = file_sha256(file) if file.is_file() else "nothing"
+        if found != expected:
+            yield name, expected, found
+
+
+def strange_files(path: Path, manifest: Manifest) -> list[str]:
+    """Files in an artifact's folder that its manifest does not name."""
+    known = {MANIFEST, SIGNATURE, *manifest.files}
+    found = (file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir())
+    return sorted(name for name in found if name not in known)
+
+
+def read_manifest(raw: bytes, path: Path) -> Manifest:
+    """A manifest from its bytes; `path` names it in errors.
+
+    Raises:
+        Damaged: it is none.
+    """
+    try:
+        read = json.loads(raw)
+    except (ValueError, RecursionError):
+        read = None
     kinds = {"kind": str, "created": str, "inputs": dict, "facts": dict, "files": dict}
-    if not isinstance(raw, dict) or any(
-        not isinstance(raw.get(key), kind) for key, kind in kinds.items()
+    if not isinstance(read, dict) or any(
+        not isinstance(read.get(key), kind) for key, kind in kinds.items()
     ):
         raise Damaged(
             f"{path.name} is not a manifest",
             where=str(path),
             todo="Restore it from a backup, or make it again.",
         )
-    return Manifest(**{key: raw[key] for key in kinds})
+    return Manifest(**{key: read[key] for key in kinds})
+
+
+def _manifest_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Damaged(
+            f"{path.name} cannot be read: {error}",
+            where=str(path),
+            todo="Restore it from a backup, or make it again.",
+        ) from error
 
 
 def _seal(
@@ -144,13 +197,20 @@ def _seal(
     path = folder / MANIFEST
     path.write_bytes(json_bytes(asdict(manifest)))
     flush_to_disk(path)
-    flush_to_disk(folder)
     return manifest
 
 
 def remove_leftovers(parent: Path) -> None:
     """Remove folders that processes which are no longer running left while building."""
+    for folder in leftovers(parent):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def leftovers(parent: Path) -> list[Path]:
+    """Unfinished artifacts in a folder whose builders are no longer running."""
+    found: list[Path] = []
     for folder in parent.glob(f"{LEFTOVER}*"):
         owner = folder.name.split("-")[1]
         if owner.isdecimal() and not is_running(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
+            found.append(folder)
+    return sorted(found)

@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 import time
+import urllib.parse
 import uuid
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ from copydesk.errors import (
     UnknownName,
 )
 from copydesk.store._artifacts import LEFTOVER, Artifact, building, remove_leftovers
-from copydesk.store._files import storage_errors
+from copydesk.store._files import flush_to_disk, storage_errors
 from copydesk.store._schema import SCHEMA, migrate
+from copydesk.store._signatures import Keyring
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _WAIT_SECONDS = 30.0
@@ -53,21 +55,30 @@ class Entry:
 class Catalogue:
     """The workspace's SQLite file. Open it, use it, close it; safe between processes."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
         """Open the catalogue in `root`, making it if it is missing.
+
+        Args:
+            root: the workspace.
+            read_only: change nothing, not even an older schema; also where nothing may be written.
 
         Raises:
             Damaged: the file is not a catalogue, or was written by a newer Copydesk.
             NoRoom: the disk is full or may not be written.
         """
         self.root = root
+        self.keys = Keyring(root)
         self._file = root / "copydesk.db"
+        if read_only:
+            self._db = _reading(self._file)
+            return
         with _database_errors(self._file):
             self._db = sqlite3.connect(self._file, timeout=_WAIT_SECONDS, isolation_level=None)
         try:
             with _database_errors(self._file):
                 self._write_ahead()
                 self._db.execute("PRAGMA foreign_keys = ON")
+                self._db.execute("PRAGMA secure_delete = ON")
             self._migrate()
         except BaseException:
             self._db.close()
@@ -117,8 +128,37 @@ class Catalogue:
         self.client(name)
         with self.writing():
             self._db.execute("DELETE FROM clients WHERE name = ?", (name,))
+
+    def compact(self) -> None:
+        """Leave nothing of deleted rows in the file or its log.
+
+        Raises:
+            InUse: another process reads the catalogue; what it needs cannot be dropped yet.
+        """
         with _database_errors(self._file):
             self._db.execute("VACUUM")
+            busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise InUse(
+                "The log of the catalogue still holds what was deleted: another process reads it",
+                where=str(self._file),
+                todo="Wait until it ends, then run the same command again.",
+            )
+
+    def relist(self, entry: Entry) -> None:
+        """List an artifact that is in place, and its client where the catalogue lost it.
+
+        Raises:
+            AlreadyThere: there is a row of that number.
+        """
+        try:
+            with self.writing():
+                self._db.execute(
+                    "INSERT OR IGNORE INTO clients VALUES (?, ?)", (entry.client, entry.created)
+                )
+                self._insert(entry)
+        except sqlite3.IntegrityError as error:
+            raise AlreadyThere(f"{entry.path} is listed already") from error
 
     def clients(self) -> tuple[ClientRow, ...]:
         """All clients, by name."""
@@ -164,14 +204,14 @@ class Catalogue:
         remove_leftovers(waiting)
         target = waiting / f"{LEFTOVER}{os.getpid()}-{uuid.uuid4().hex}"
         try:
-            with building(target, kind=kind, inputs=inputs) as artifact:
+            with building(target, kind=kind, inputs=inputs, flush=False) as artifact:
                 fill(artifact)
             return self.add(artifact, kind=kind, client=client)
         finally:
             shutil.rmtree(target, ignore_errors=True)
 
     def add(self, artifact: Artifact, *, kind: str, client: str) -> Entry:
-        """Number a finished artifact, move it to its place and list it.
+        """Number a finished artifact, sign it for its place, move it there and list it.
 
         The folder moves to `artifacts/KIND/CLIENT/NUMBER` before its row is written, so a row
         never points at something that is not whole. Where the row cannot be written the folder
@@ -187,7 +227,10 @@ class Catalogue:
                 target = self._free_place(kind, client)
                 with storage_errors(target):
                     target.parent.mkdir(parents=True, exist_ok=True)
+                    created = self.keys.seal(origin, place=target)
+                    flush_to_disk(origin)
                     shutil.move(origin, target)
+                    flush_to_disk(target.parent)
                 artifact.path = target
                 entry = Entry(
                     kind=kind,
@@ -195,7 +238,7 @@ class Catalogue:
                     number=int(target.name),
                     path=target,
                     digest=artifact.digest,
-                    created=_now(),
+                    created=created,
                 )
                 self._insert(entry)
         except BaseException:
@@ -258,6 +301,24 @@ class Catalogue:
             for number, path, digest, created in rows
         )
 
+    def listed(self) -> tuple[Entry, ...]:
+        """All artifacts, by kind, client and number."""
+        rows = self.rows(
+            "SELECT kind, client, number, path, digest, created FROM artifacts"
+            " ORDER BY kind, client, number"
+        )
+        return tuple(
+            Entry(
+                kind=kind,
+                client=client,
+                number=number,
+                path=self.root / path,
+                digest=digest,
+                created=created,
+            )
+            for kind, client, number, path, digest, created in rows
+        )
+
     def latest(self, kind: str, client: str) -> Entry | None:
         """A client's newest artifact of one kind, if it has any."""
         found = self.entries(kind, client)
@@ -288,11 +349,7 @@ class Catalogue:
         with self.writing():
             version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
             if version > SCHEMA:
-                raise Damaged(
-                    f"The catalogue has schema {version}; this Copydesk knows up to {SCHEMA}",
-                    where=str(self.root / "copydesk.db"),
-                    todo="Upgrade Copydesk.",
-                )
+                raise _newer(version, self._file)
             if version < SCHEMA:
                 migrate(self._db, version)
 
@@ -315,6 +372,38 @@ class Catalogue:
                 if self._db.in_transaction:  # SQLite rolls back by itself where the disk is full
                     self._db.execute("ROLLBACK")
                 raise
+
+
+def _reading(file: Path) -> sqlite3.Connection:
+    """A connection that only reads. Where SQLite cannot lock, it reads the file as it stands."""
+    with _database_errors(file):
+        for mode in ("mode=ro", "mode=ro&immutable=1"):
+            address = f"file:{urllib.parse.quote(str(file))}?{mode}"
+            db = sqlite3.connect(address, timeout=_WAIT_SECONDS, isolation_level=None, uri=True)
+            try:
+                version = int(db.execute("PRAGMA user_version").fetchone()[0])
+                db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            except sqlite3.OperationalError:
+                db.close()
+                if mode != "mode=ro":
+                    raise
+            except BaseException:
+                db.close()
+                raise
+            else:
+                if version > SCHEMA:
+                    db.close()
+                    raise _newer(version, file)
+                return db
+    raise AssertionError("the second mode returns or raises")
+
+
+def _newer(version: int, file: Path) -> Damaged:
+    return Damaged(
+        f"The catalogue has schema {version}; this Copydesk knows up to {SCHEMA}",
+        where=str(file),
+        todo="Upgrade Copydesk.",
+    )
 
 
 @contextlib.contextmanager
@@ -358,7 +447,7 @@ def _explained(error: sqlite3.DatabaseError, file: Path) -> CopydeskError:
     return Damaged(
         f"The catalogue cannot be used: {error}",
         where=where,
-        todo="Restore copydesk.db from a backup.",
+        todo="See what can be saved: copydesk doctor --repair; or restore it from a backup.",
     )
 
 

@@ -1,7 +1,10 @@
 """Locks between processes: one file a name, released by the system when its holder dies."""
 
 import contextlib
+import datetime
 import os
+import platform
+import uuid
 from collections.abc import Generator
 from pathlib import Path
 
@@ -9,6 +12,9 @@ from filelock import FileLock, Timeout
 
 from copydesk.errors import InUse
 from copydesk.store._files import storage_errors
+
+_USER = ".user-"
+"""Between the name of what is shared and who shares it."""
 
 
 @contextlib.contextmanager
@@ -23,7 +29,8 @@ def held(folder: Path, name: str, *, doing: str, forget: bool = False) -> Genera
             raises.
 
     Raises:
-        InUse: another process holds it; the message says which and what it does.
+        InUse: another process holds it; the message says which, what it does, on which host and
+            since when.
     """
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,13 +46,66 @@ def held(folder: Path, name: str, *, doing: str, forget: bool = False) -> Genera
         ) from error
     try:
         with storage_errors(note):
-            note.write_text(f"process {os.getpid()}, which {doing}", encoding="utf-8")
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            host = platform.node() or "this machine"
+            note.write_text(
+                f"process {os.getpid()}, which {doing}, on {host} since {now}", encoding="utf-8"
+            )
         yield
         if forget:
             _forget(folder / f"{name}.lock")
     finally:
         note.unlink(missing_ok=True)
         lock.release()
+
+
+@contextlib.contextmanager
+def shared(folder: Path, name: str, *, doing: str) -> Generator[None]:
+    """Use what `name` stands for beside others who do; `users` tells whoever wants it alone.
+
+    Args:
+        folder: where locks lie.
+        name: what is used.
+        doing: what for, as others are told.
+    """
+    with held(
+        folder, f"{name}{_USER}{os.getpid()}-{uuid.uuid4().hex[:8]}", doing=doing, forget=True
+    ):
+        yield
+
+
+def users(folder: Path, name: str) -> list[str]:
+    """Who shares `name` now; what users that died have left is removed."""
+    return [
+        holder
+        for file in sorted(folder.glob(f"{name}{_USER}*.lock"))
+        if (holder := holder_of(folder, file.name.removesuffix(".lock"))) is not None
+    ]
+
+
+def holder_of(folder: Path, name: str, *, tidy: bool = True) -> str | None:
+    """Who holds a lock; None where nobody does.
+
+    With `tidy` the note, or the file of a user, that one who died has left is then removed.
+
+    Raises:
+        NoRoom: the folder may not be written, so that nothing can be locked in it.
+    """
+    file, note = folder / f"{name}.lock", folder / f"{name}.holder"
+    lock = FileLock(file)
+    try:
+        with storage_errors(folder):
+            lock.acquire(timeout=0)
+    except Timeout:
+        return note.read_text(encoding="utf-8") if note.exists() else "another process"
+    try:
+        if tidy:
+            note.unlink(missing_ok=True)
+            if _USER in name:
+                _forget(file)
+    finally:
+        lock.release()
+    return None
 
 
 def _forget(file: Path) -> None:

@@ -18,7 +18,7 @@ from copydesk.models import (
     load_base,
 )
 from copydesk.records import Listener, ignore_progress
-from copydesk.store import json_digest
+from copydesk.store import code_revision, json_digest
 from copydesk.train._capacity import memory_errors
 from copydesk.train._loop import train
 from copydesk.train._memory import PeakMemory
@@ -61,12 +61,13 @@ class Recipe:
 
     @property
     def inputs(self) -> Mapping[str, str]:
-        """Digests for the manifest of what the run leaves."""
+        """Digests for the manifest of what the run leaves, and the code that made it."""
         return {
             "base": self.base.digest,
             "dataset": self.dataset_digest,
             "template": self.template_digest,
             "run": self.digest,
+            "code": code_revision(),
         }
 
 
