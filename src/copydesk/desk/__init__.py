@@ -8,7 +8,7 @@ from copydesk.desk._bases import list_bases, pull_base
 from copydesk.desk._config import Config
 from copydesk.desk._diffing import PagesChanged, Pair, SampleDraft, VersionDiff
 from copydesk.desk._erasing import Receipt
-from copydesk.desk._keys import IssuedKey, Key, Keys, ServerKeys
+from copydesk.desk._keys import IssuedKey, Key, ServerKeys
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run, published_claims
 from copydesk.desk._promoting import ClientHistory, VersionState
 from copydesk.desk._recipes import read_recipe
@@ -48,7 +48,6 @@ __all__ = [
     "ImportedSearches",
     "IssuedKey",
     "Key",
-    "Keys",
     "Mark",
     "PagesChanged",
     "Pair",
