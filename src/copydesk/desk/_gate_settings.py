@@ -25,9 +25,10 @@ class GateSettings(BaseModel):
     """Most that the loss on general texts may rise."""
     instructions_lost: float = Field(default=0.3, ge=0, le=1)
     """Most of the instruction tasks that the version may fail more than the base."""
-    diagonal: float = Field(default=0.0, ge=-10, le=10)
-    """Least by which other clients' versions must be worse on the client's held-out pages."""
-    own_gain: float = Field(default=0.0, ge=-10, le=10)
+    diagonal: float = Field(default=0.02, ge=-10, le=10)
+    """Least by which other clients' versions must be worse on the client's held-out pages; above 0,
+    since a copy of another's adapter is exactly as good as it."""
+    own_gain: float = Field(default=0.02, ge=-10, le=10)
     """Least by which the gain on the client's pages must exceed that on any other client's."""
     memorised: float = Field(default=0.25, ge=0, le=1)
     """Most of the training pages given back word by word, above the share of held-out pages."""
