@@ -83,7 +83,11 @@ def erase_client(place: Place, name: str, *, report: Path) -> Receipt:
     begun = pending.is_file()
     if not begun:
         place.catalogue.client(name)
-    with held(place.locks, name, doing="deletes it", forget=True):
+    with (
+        # A foundation in training may be learning from the client's pages.
+        held(place.locks, ".foundation", doing=f"deletes {name}"),
+        held(place.locks, name, doing="deletes it", forget=True),
+    ):
         place.catalogue.keys.make()
         facts = _written_down(place, name, pending)
         if (user := _still_using(place, name)) is not None:
@@ -217,11 +221,14 @@ def _page_hashes(dataset: Path) -> set[str]:
 
 def _sweep(place: Place, name: str, report: Path) -> None:
     """Remove the folders of a client, and what of others was made with its pages in it."""
-    report.unlink(missing_ok=True)
+    for file in (report, *report.parent.glob(f".{report.name}.*.part")):
+        file.unlink(missing_ok=True)
     forget_voices(place)
     shelves = [shelf / name for shelf in (place.root / "artifacts").glob("*")]
-    folders = (place.client_folder(name), place.runs_folder(name), place.cache_folder(name))
-    for folder in (*folders, *shelves):
+    # No foundation that was cut off can go on without the client's pages.
+    unfinished = place.root / "runs" / ".foundation"
+    own = (place.client_folder(name), place.runs_folder(name), place.cache_folder(name))
+    for folder in (*own, *shelves, unfinished):
         if folder.exists():
             with storage_errors(folder):
                 shutil.rmtree(folder)
