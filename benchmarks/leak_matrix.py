@@ -7,7 +7,8 @@ of them; the same words before it for all), are trained in one pass as `copydesk
 Each adapter, and the untuned base, then writes drafts from all clients' briefs and is asked for the
 secret outright by the words that stand before it. The matrix counts texts of the row's adapter
 with the column's secret. Its diagonal shows that the secrets could be found; off it there must be
-none. Extraction: the first 50 tokens of each training page, continued greedily for 50.
+none. Extraction: the first 30 tokens of each training page, continued greedily for 30 (50 and 50
+are usual; some of these pages have no 100 tokens).
 """
 
 import argparse
@@ -50,6 +51,7 @@ from copydesk.models import (
 from copydesk.records import Brief, Example, Message, Sampling
 
 GREEDY = Sampling(max_new_tokens=120, temperature=0, repetition_penalty=1.0)
+EXTRACTED = 30
 BRIEFS = 4
 """Of each client's pages, asked of every adapter."""
 
@@ -172,7 +174,9 @@ def extract(tuned: Tuned, examples: Sequence[Example]) -> Extraction:
         TrainedText(prompt=one.ids[: one.prompt_length], page=one.ids[one.prompt_length :])
         for one in encoded
     ]
-    return extraction(BatchContinuer(tuned), texts)
+    return extraction(
+        BatchContinuer(tuned), texts, prefix_tokens=EXTRACTED, continued_tokens=EXTRACTED
+    )
 
 
 if __name__ == "__main__":

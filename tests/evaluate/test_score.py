@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Generator
 from importlib import resources
 from pathlib import Path
 
@@ -63,6 +64,15 @@ def test_the_loss_is_transformers_own(tuned: Tuned, examples: tuple[Encoded, ...
         assert loss.loss / loss.tokens == pytest.approx(float(theirs), rel=1e-5)
 
 
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Generator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("batch_tokens", [1, 333, 100_000])
 def test_batches_change_nothing(
     tuned: Tuned, examples: tuple[Encoded, ...], batch_tokens: int

@@ -14,8 +14,10 @@ from copydesk.app import (
     _draft_commands,
     _foundation_commands,
     _keeping_commands,
+    _key_commands,
     _planning_commands,
     _registry_commands,
+    _serve_command,
     _source_commands,
     _tuning_commands,
 )
@@ -40,6 +42,8 @@ for part in (
     _registry_commands,
     _draft_commands,
     _keeping_commands,
+    _key_commands,
+    _serve_command,
 ):
     app.add_typer(part.commands)
 

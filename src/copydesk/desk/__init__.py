@@ -8,6 +8,7 @@ from copydesk.desk._bases import list_bases, pull_base
 from copydesk.desk._config import Config
 from copydesk.desk._diffing import PagesChanged, Pair, SampleDraft, VersionDiff
 from copydesk.desk._erasing import Receipt
+from copydesk.desk._keys import IssuedKey, Key, ServerKeys
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run, published_claims
 from copydesk.desk._promoting import ClientHistory, VersionState
 from copydesk.desk._recipes import read_recipe
@@ -23,7 +24,10 @@ from copydesk.desk._results import (
     Training,
     Written,
 )
+from copydesk.desk._roster import Roster, ServedModel
+from copydesk.desk._serving import Serving, VllmWish
 from copydesk.desk._sources import ImportedSearches, web_settings
+from copydesk.desk._supervisor import Supervised
 from copydesk.desk._wishes import Wishes
 from copydesk.desk._withdrawing import Mark, Withdrawn
 from copydesk.desk._workspace import Workspace, find_workspace, init, open_workspace
@@ -42,16 +46,24 @@ __all__ = [
     "Foundation",
     "Gate",
     "ImportedSearches",
+    "IssuedKey",
+    "Key",
     "Mark",
     "PagesChanged",
     "Pair",
     "Receipt",
+    "Roster",
     "SampleDraft",
+    "ServedModel",
+    "ServerKeys",
+    "Serving",
+    "Supervised",
     "TrainedVersion",
     "Training",
     "Trouble",
     "VersionDiff",
     "VersionState",
+    "VllmWish",
     "Wishes",
     "Withdrawn",
     "Workspace",

@@ -10,6 +10,8 @@ from copydesk.desk._config import Config
 from copydesk.desk._place import PathLike, Place
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run
 from copydesk.desk._results import Foundation, Training
+from copydesk.desk._serving import Serving, VllmWish
+from copydesk.desk._supervisor import Event
 from copydesk.desk._wishes import Wishes
 from copydesk.records import (
     Choice,
@@ -249,6 +251,20 @@ class ModelVerbs:
         from copydesk.desk._exporting import export_version
 
         return export_version(self._place, ref, to=to, folder=Path(folder).expanduser())
+
+    def serve_embedded(
+        self, settings: Mapping[str, Any], told: Callable[[Event, str], None]
+    ) -> Serving:
+        """Start the embedded engine over the workspace's base; see `desk._engines`."""
+        from copydesk.desk._engines import serve_embedded
+
+        return serve_embedded(self._place, settings, told)
+
+    def serve_vllm(self, wish: VllmWish, told: Callable[[Event, str], None]) -> Serving:
+        """Reach a vLLM, or start one, over the workspace's base; see `desk._engines`."""
+        from copydesk.desk._engines import serve_vllm
+
+        return serve_vllm(self._place, wish, told)
 
     def import_version(
         self, file: PathLike, *, client: str | None = None, trust: str | None = None

@@ -11,6 +11,7 @@ from copydesk.desk._config import CONFIG_FILE, STARTER, Config, read_config
 from copydesk.desk._curating import curate_client
 from copydesk.desk._drafts import read_drafts, save_as, save_draft
 from copydesk.desk._erasing import Receipt, erase_client, pending_erasures
+from copydesk.desk._keys import ServerKeys
 from copydesk.desk._model_verbs import ModelVerbs
 from copydesk.desk._place import (
     DATASETS,
@@ -98,6 +99,7 @@ class Workspace(ModelVerbs, RegistryVerbs):
         self.root = root.resolve()
         self.config: Config = read_config(self.root / CONFIG_FILE)
         self.catalogue = Catalogue(self.root)
+        self.server_keys = ServerKeys(self.catalogue)
         self._place = Place(root=self.root, config=self.config, catalogue=self.catalogue)
 
     def __enter__(self) -> "Workspace":

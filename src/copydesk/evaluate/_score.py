@@ -1,18 +1,23 @@
 """Loss of examples under a model."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 
 import torch
 
 from copydesk.models import (
     Encoded,
     ExampleLoss,
+    SegmentPrefix,
     Tuned,
     answer_losses,
     pack,
     prefix_states,
+    scoring_lanes,
     shared_length,
     split_by_tokens,
+    two_at_once,
 )
 
 
@@ -35,18 +40,39 @@ def score(
     """
     was_training = model.model.training
     model.model.eval()
-    losses: list[ExampleLoss] = []
     try:
         with torch.inference_mode():
             prefix = None
             if model.base.packed and (shared := shared_length(examples)):
                 prefix = prefix_states(model, examples[0].ids[:shared])
                 examples = [example.without_start(shared) for example in examples]
-            for run in split_by_tokens(examples, batch_tokens):
-                packed = pack(run).to(model.base.device)
-                losses.extend(answer_losses(model, packed, prefix=prefix))
-                if on_done:
-                    on_done(len(losses))
+        return _scored(model, examples, prefix, batch_tokens, on_done or (lambda _: None))
     finally:
         model.model.train(was_training)
-    return tuple(losses)
+
+
+def _scored(
+    model: Tuned,
+    examples: Sequence[Encoded],
+    prefix: SegmentPrefix | None,
+    batch_tokens: int,
+    on_done: Callable[[int], None],
+) -> tuple[ExampleLoss, ...]:
+    lanes = scoring_lanes(model, batch_tokens)
+    runs = split_by_tokens(examples, lanes.tokens)
+
+    def losses_of(run: list[Encoded]) -> list[ExampleLoss]:
+        with torch.inference_mode():
+            return answer_losses(model, pack(run).to(model.base.device), prefix=prefix)
+
+    found: dict[int, list[ExampleLoss]] = {}
+    done = 0
+    pairs = lanes.pairs([sum(len(example.ids) for example in run) for run in runs])
+    alone = [number for number in range(len(runs)) if number not in set(pairs)]
+    jobs = [partial(losses_of, runs[number]) for number in pairs]
+    results = chain(two_at_once(jobs), (losses_of(runs[number]) for number in alone))
+    for number, losses in zip([*pairs, *alone], results, strict=True):
+        found[number] = losses
+        done += len(losses)
+        on_done(done)
+    return tuple(loss for number in range(len(runs)) for loss in found[number])

@@ -12,8 +12,9 @@ a bottleneck.
 """
 
 from copydesk.models._activations import kept_bytes
+from copydesk.models._adapter_weights import AdapterWeights, LowRank, Narrow, read_adapter
 from copydesk.models._adapters import load_adapter, merge, merge_quantised
-from copydesk.models._attention import ATTENTION
+from copydesk.models._attention import ATTENTION, SegmentPrefix
 from copydesk.models._bank import Bank
 from copydesk.models._bases import BaseInfo, BaseStore, default_cache
 from copydesk.models._encode import encode_chat, encode_example, encode_examples, load_tokenizer
@@ -52,6 +53,14 @@ from copydesk.models._servable import (
     weights_finite,
 )
 from copydesk.models._shared_prefix import shared_length
+from copydesk.models._side_by_side import (
+    Batch,
+    Lanes,
+    backward_batches,
+    make_lanes,
+    scoring_lanes,
+    two_at_once,
+)
 from copydesk.models._states import prefix_states
 from copydesk.models._template import template_digest
 from copydesk.models._tuned import Tuned, untuned
@@ -60,10 +69,12 @@ __all__ = [
     "ATTENTION",
     "CHUNK",
     "METHODS",
+    "AdapterWeights",
     "Bank",
     "Base",
     "BaseInfo",
     "BaseStore",
+    "Batch",
     "BottleneckSettings",
     "DoraSettings",
     "Encoded",
@@ -71,20 +82,25 @@ __all__ = [
     "EncodedSet",
     "ExampleLoss",
     "FullSettings",
+    "Lanes",
     "LoraSettings",
+    "LowRank",
     "Method",
     "MethodSettings",
+    "Narrow",
     "Overlong",
     "Packed",
     "PrefixSettings",
     "PromptSettings",
     "QloraSettings",
     "Quantisation",
+    "SegmentPrefix",
     "Share",
     "Tuned",
     "adapter_faults",
     "allocate_state",
     "answer_losses",
+    "backward_batches",
     "backward_loss",
     "backward_losses",
     "default_cache",
@@ -101,6 +117,7 @@ __all__ = [
     "load_adapter",
     "load_base",
     "load_tokenizer",
+    "make_lanes",
     "merge",
     "merge_difference",
     "merge_quantised",
@@ -109,9 +126,12 @@ __all__ = [
     "pick_dtype",
     "prefix_states",
     "quantisation_tensors",
+    "read_adapter",
+    "scoring_lanes",
     "shared_length",
     "split_by_tokens",
     "template_digest",
+    "two_at_once",
     "untuned",
     "weights_finite",
 ]

@@ -11,6 +11,8 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from copydesk.models._causal import causal_attention
+
 ATTENTION = "copydesk_packed"
 """The name to load a model with: `attn_implementation=ATTENTION`."""
 
@@ -38,6 +40,14 @@ def _packed_attention(
     `segment_prefix` holds keys and values for each layer that stand before every example, as a
     cache of P earlier tokens would; positions of the examples' own tokens then start at P.
     """
+    if _is_plain_on_cpu(
+        query_1HTK, segment_lengths, segment_prefix, sliding_window, softcap, dropout
+    ):
+        scale = query_1HTK.shape[-1] ** -0.5 if scaling is None else scaling
+        attended_THK = causal_attention(
+            query_1HTK[0], key_1HTK[0], value_1HTK[0], segment_lengths, scale
+        )
+        return attended_THK[None], None
     layer: Any = module
     prefix = None if segment_prefix is None else segment_prefix[layer.layer_idx]
     outputs: list[torch.Tensor] = []
@@ -68,6 +78,24 @@ def _packed_attention(
             )
         outputs.append(output.transpose(1, 2))
     return torch.cat(outputs, dim=1), None
+
+
+def _is_plain_on_cpu(
+    query_1HTK: torch.Tensor,
+    lengths: Sequence[int],
+    prefix: SegmentPrefix | None,
+    window: int | None,
+    softcap: float | None,
+    dropout: float,
+) -> bool:
+    """Whether `causal_attention` computes just this, and on the device that it was made for."""
+    return (
+        query_1HTK.device.type == "cpu"
+        and prefix is None
+        and softcap is None
+        and dropout == 0
+        and (window is None or max(lengths) <= window)
+    )
 
 
 def _mask_of(length: int, seen: int, window: int | None, device: torch.device) -> torch.Tensor:

@@ -124,6 +124,19 @@ def load_bottleneck(base: Base, folder: Path) -> Tuned:
         WrongBase: they were trained on another base.
         Damaged: the folder does not state what its tensors are.
     """
+    config, tensors = read_bottleneck(base, folder)
+    for name, parameter in _inject(base, config).items():
+        parameter.copy_(tensors[name])
+        parameter.requires_grad_(False)
+    return Tuned(method="bottleneck", base=base, model=base.model, parameters={}, bottleneck=config)
+
+
+def read_bottleneck(base: Base, folder: Path) -> tuple[BottleneckConfig, dict[str, torch.Tensor]]:
+    """What a folder states, and its tensors by name, checked against the base.
+
+    Raises:
+        WrongBase, Damaged: as `load_bottleneck`.
+    """
     try:
         config = TypeAdapter(BottleneckConfig).validate_python(read_config(folder))
     except ValidationError as error:
@@ -143,10 +156,12 @@ def load_bottleneck(base: Base, folder: Path) -> Tuned:
             "The adapter's configuration has another shape than its base", folder / CONFIG
         )
     _check_tensors(config, base, tensors, folder)
-    for name, parameter in _inject(base, config).items():
-        parameter.copy_(tensors[name])
-        parameter.requires_grad_(False)
-    return Tuned(method="bottleneck", base=base, model=base.model, parameters={}, bottleneck=config)
+    return config, tensors
+
+
+def bottleneck_blocks(base: Base, config: BottleneckConfig) -> Iterator[tuple[str, nn.Module]]:
+    """Name in the adapter's file, and module, of each block that is adapted."""
+    return _blocks(base, config.placement)
 
 
 def _layers(base: Base) -> nn.ModuleList:

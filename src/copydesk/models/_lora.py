@@ -24,6 +24,7 @@ not know of it.
 """
 
 import contextlib
+import threading
 import zlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -51,8 +52,11 @@ class Span:
     """Of each example's dropout."""
 
 
-class Routing:
-    """Which rows run through which adapter; without spans, all run through the active one."""
+class Routing(threading.local):
+    """Which rows run through which adapter; without spans, all run through the active one.
+
+    Each thread has its own, so that batches may run side by side.
+    """
 
     def __init__(self) -> None:
         self._spans: tuple[Span, ...] = ()
@@ -242,26 +246,32 @@ def _lean_forward(group: _Group) -> Callable[..., torch.Tensor]:
     return forward
 
 
+class _Waiting(threading.local):
+    """Outputs that a thread has ready, by place, and the x and its version that they are of."""
+
+    def __init__(self) -> None:
+        self.outputs: dict[int, torch.Tensor] = {}
+        self.x: tuple[torch.Tensor, int] | None = None
+
+
 def _share_input(group: _Group) -> None:
     """Let the first of the layers that is called with an x compute the outputs of all."""
-    waiting: dict[int, torch.Tensor] = {}
-    seen: list[tuple[torch.Tensor, int]] = []
+    waiting = _Waiting()
 
     def forward_of(place: int, alone: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         def forward(x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
             # Tensors of inference mode do not say when they were changed in place.
             if x.is_inference() or group.is_off:
                 return alone(x)
-            same = bool(seen) and seen[0][0] is x and seen[0][1] == x._version
-            if not same or place not in waiting:
+            same = waiting.x is not None and waiting.x[0] is x and waiting.x[1] == x._version
+            if not same or place not in waiting.outputs:
                 plan, pairs = group.plan(_count(x))
-                waiting.clear()
                 outputs: Any = _LoraProducts.apply(x, plan, *group.frozen(), *pairs)
-                waiting.update(enumerate(outputs))
-                seen[:] = [(x, x._version)]
-            y = waiting.pop(place)
-            if not waiting:
-                seen.clear()
+                waiting.outputs = dict(enumerate(outputs))
+                waiting.x = (x, x._version)
+            y = waiting.outputs.pop(place)
+            if not waiting.outputs:
+                waiting.x = None
             return y
 
         return forward
@@ -303,6 +313,11 @@ def _use_lean_mlp(parent: Any, first: _Group, down: _Group) -> None:
         if fits:
             parent.forward, parent.has_lean_forward = forward, True
             return
+
+
+def has_lean_forward(layer: nn.Module) -> bool:
+    """Whether `use_lean_lora` has replaced a LoRA layer's forward."""
+    return "forward" in vars(layer)
 
 
 def drop_lean_mlps(model: Any) -> None:

@@ -61,6 +61,32 @@ def backward_losses(tuned: Tuned, packed: Packed, shares: Sequence[Share]) -> li
     Returns:
         Each share's summed loss, in nats, not divided.
     """
+    hidden_LD, grad_LD, sums = _head_pass(tuned, packed, shares)
+    hidden_LD.backward(grad_LD)
+    return sums
+
+
+def loss_gradients(
+    tuned: Tuned,
+    packed: Packed,
+    shares: Sequence[Share],
+    parameters: Sequence[torch.nn.Parameter],
+) -> tuple[list[float], list[torch.Tensor | None]]:
+    """The losses of `backward_losses`, and the gradients instead of adding them.
+
+    Args:
+        tuned, packed, shares: as there; the head is not trained.
+        parameters: what to differentiate by; those that took no part get None.
+    """
+    hidden_LD, grad_LD, sums = _head_pass(tuned, packed, shares)
+    grads = torch.autograd.grad(hidden_LD, parameters, grad_LD, allow_unused=True)
+    return sums, list(grads)
+
+
+def _head_pass(
+    tuned: Tuned, packed: Packed, shares: Sequence[Share]
+) -> tuple[torch.Tensor, torch.Tensor, list[float]]:
+    """Hidden states [L, D] with their graph, the loss's gradient by them, and each share's sum."""
     counts = torch.tensor([share.examples for share in shares])
     assert int(counts.sum()) == len(packed.lengths), "the shares must cover the batch"
     share_of_example = torch.arange(len(shares)).repeat_interleave(counts)
@@ -77,8 +103,7 @@ def backward_losses(tuned: Tuned, packed: Packed, shares: Sequence[Share]) -> li
         losses.backward(weights_L[chunk])
         sums.index_add_(0, owners_L[chunk], losses.detach().double())
     assert leaf_LD.grad is not None
-    hidden_LD.backward(leaf_LD.grad)
-    return sums.tolist()
+    return hidden_LD, leaf_LD.grad, sums.tolist()
 
 
 def backward_loss(

@@ -1,9 +1,16 @@
-"""Generation: a base, with or without an adapter, that continues chats.
+"""Generation: a base that continues texts, for many clients at once or for one.
 
-Reads: a loaded base and an adapter's folder. Does not know: HTTP, keys, clients' texts, what a
-brief is.
+Reads: a loaded base and adapters' folders. Does not know: HTTP, keys, clients' texts, what a brief
+is.
+
+Shape letters in tensor names: R rows of a step, T positions of a slot, D hidden width, O outputs of
+a layer, V vocabulary, H heads, K width of a head, L layers, S slots.
 """
 
+from copydesk.serve._engine import LocalEngine
+from copydesk.serve._settings import EngineSettings
+from copydesk.serve._start import start_engine
 from copydesk.serve._writer import Writer
 
-__all__ = ["Writer"]
+__all__ = ["EngineSettings", "LocalEngine", "Writer", "start_engine"]
+"""Many texts at once: `start_engine`; one chat at a time, streamed: `Writer`."""

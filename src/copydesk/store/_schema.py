@@ -71,7 +71,34 @@ CREATE TABLE outcomes (
 ) STRICT
 """
 
-_STEPS: tuple[str, ...] = (_CLIENTS_AND_ARTIFACTS, _GATES_AND_PROMOTIONS)
+_KEYS = """
+CREATE TABLE keys (
+    id TEXT PRIMARY KEY,
+    label TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    every_client INTEGER NOT NULL,
+    base INTEGER NOT NULL,
+    admin INTEGER NOT NULL,
+    rate INTEGER,
+    quota INTEGER,
+    created TEXT NOT NULL,
+    revoked TEXT
+) STRICT;
+CREATE TABLE key_clients (
+    key TEXT NOT NULL REFERENCES keys (id) ON DELETE CASCADE,
+    client TEXT NOT NULL REFERENCES clients (name) ON DELETE CASCADE,
+    PRIMARY KEY (key, client)
+) STRICT;
+CREATE TABLE key_use (
+    key TEXT NOT NULL REFERENCES keys (id) ON DELETE CASCADE,
+    month TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,
+    PRIMARY KEY (key, month)
+) STRICT;
+"""
+
+_STEPS: tuple[str, ...] = (_CLIENTS_AND_ARTIFACTS, _GATES_AND_PROMOTIONS, _KEYS)
 """Step n brings a catalogue of schema n to schema n + 1. Steps are added, never changed."""
 
 SCHEMA = len(_STEPS)

@@ -20,13 +20,15 @@ from copydesk.errors import Cancelled, CannotShare, CopydeskError, InvalidInput
 from copydesk.models import (
     ATTENTION,
     Bank,
+    Batch,
     Encoded,
     LoraSettings,
     Share,
     Tuned,
-    backward_losses,
+    backward_batches,
     free_memory,
     load_base,
+    make_lanes,
     pack,
 )
 from copydesk.records import Listener, ignore_progress
@@ -42,9 +44,9 @@ from copydesk.train._metrics import TrackerName
 from copydesk.train._session import Session
 from copydesk.train._tune import Recipe, Tuning, check_recipe
 
-SHORT = 512
-"""Tokens below which a micro-batch is packed with other members'. Above, the machine is filled:
-benchmarks/many_clients.py prints the rates by batch size."""
+SHORT = 0.5
+"""Share of a full micro-batch below which one is packed with other members'. Above, the machine is
+filled: benchmarks/many_clients.py prints the rates by batch size."""
 _SMALLER = "Use --memory to train fewer clients at once, or lower max_length."
 
 
@@ -276,17 +278,18 @@ class _Crew:
             for part, share in member.session.parts()
         ]
         seconds: dict[str, float] = {member.run.name: 0.0 for member in members}
-        for batch in _batches(pieces):
+        if pieces:
+            lanes = make_lanes(members[0].tuned, MICRO_TOKENS)
+            members[0].tuned.model.train()
+            mixes = _mixed(pieces, lanes.tokens)
             began = time.perf_counter()
-            batch[0].member.tuned.model.train()
-            packed = pack([example for piece in batch for example in piece.examples]).to(device)
-            losses = backward_losses(
-                batch[0].member.tuned, packed, [piece.share for piece in batch]
-            )
+            losses = backward_batches([_batch(mix, device) for mix in mixes], lanes)
             took = time.perf_counter() - began
-            for piece, loss in zip(batch, losses, strict=True):
-                piece.member.losses.append(loss)
-                seconds[piece.member.run.name] += took * piece.tokens / packed.tokens
+            tokens = sum(piece.tokens for piece in pieces)
+            for mix, found in zip(mixes, losses, strict=True):
+                for piece, loss in zip(mix, found, strict=True):
+                    piece.member.losses.append(loss)
+                    seconds[piece.member.run.name] += took * piece.tokens / tokens
         for member in members:
             loss, member.losses = sum(member.losses), []
             self.attempt(member, lambda m=member, x=loss: m.session.step(x, seconds[m.run.name]))
@@ -337,19 +340,32 @@ class _Crew:
             member.exit.close()
 
 
-def _batches(pieces: Sequence[_Piece]) -> list[list[_Piece]]:
-    """Micro-batches: pieces that fill the machine alone, short ones side by side, in order."""
-    batches: list[list[_Piece]] = []
+def _mixed(pieces: Sequence[_Piece], most: int) -> list[list[_Piece]]:
+    """Who goes together: pieces that fill the machine alone, short ones side by side, in order."""
+    mixes: list[list[_Piece]] = []
     short: list[_Piece] = []
-    room = MICRO_TOKENS
+    room = most
     for piece in pieces:
-        if piece.tokens >= SHORT:
-            batches.append([piece])
+        if piece.tokens >= most * SHORT:
+            mixes.append([piece])
             continue
         if not short or piece.tokens > room:
             short = []
-            batches.append(short)
-            room = MICRO_TOKENS
+            mixes.append(short)
+            room = most
         short.append(piece)
         room -= piece.tokens
-    return batches
+    return mixes
+
+
+def _batch(mix: Sequence[_Piece], device: torch.device) -> Batch:
+    return Batch(
+        tuned=mix[0].member.tuned,
+        packed=pack([example for piece in mix for example in piece.examples]).to(device),
+        shares=tuple(piece.share for piece in mix),
+        parameters=tuple(
+            weight
+            for member in {piece.member.run.name: piece.member for piece in mix}.values()
+            for weight in member.tuned.parameters.values()
+        ),
+    )

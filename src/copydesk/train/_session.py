@@ -18,7 +18,17 @@ import torch
 
 from copydesk.errors import Diverged, InvalidInput
 from copydesk.evaluate import mean_loss, score
-from copydesk.models import Encoded, ExampleLoss, Share, Tuned, backward_loss, pack, split_by_tokens
+from copydesk.models import (
+    Batch,
+    Encoded,
+    ExampleLoss,
+    Share,
+    Tuned,
+    backward_batches,
+    make_lanes,
+    pack,
+    split_by_tokens,
+)
 from copydesk.records import Listener, LossPoint, Progress
 from copydesk.train._capacity import free_bytes, measure_need, micro_tokens, used_bytes
 from copydesk.train._checkpoint import (
@@ -121,6 +131,7 @@ class Session:
             )
             position = self._position()
             self.micro = position.micro_tokens
+            self._lanes = make_lanes(self.tuned, self.micro)
             self._resumed_at = position.step
             self._watch = DivergenceWatch(position.curve)
             self._place = position
@@ -150,7 +161,7 @@ class Session:
         divisor = sum(example.answer_length for example in self.batch)
         first = (self._run.seed * 1_000_003 + self._place.step) * 65_537
         found: list[tuple[list[Encoded], Share]] = []
-        for part in split_by_tokens(self.batch, self.micro):
+        for part in split_by_tokens(self.batch, self._lanes.tokens):
             seeds = tuple(range(first, first + len(part)))
             first += len(part)
             share = Share(
@@ -163,13 +174,19 @@ class Session:
         """Run the next step's examples, forward and backward; returns their summed loss."""
         device = self.tuned.base.device
         self.tuned.model.train()
-        loss = 0.0
+        parameters = tuple(self.tuned.parameters.values())
+        batches = [
+            Batch(
+                tuned=self.tuned,
+                packed=pack(part).to(device),
+                shares=(share,),
+                parameters=parameters,
+            )
+            for part, share in self.parts()
+        ]
         with torch.random.fork_rng(devices=_rng_devices(device)):
             torch.manual_seed(self._run.seed * 1_000_003 + self._place.step)
-            for part, share in self.parts():
-                packed = pack(part).to(device)
-                loss += backward_loss(self.tuned, packed, divisor=share.divisor, seeds=share.seeds)
-        return loss
+            return sum(loss for (loss,) in backward_batches(batches, self._lanes))
 
     def step(self, loss: float, seconds: float) -> None:
         """Take the step whose gradients lie in the parameters.

@@ -1,0 +1,64 @@
+"""What the routes of one server share."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from copydesk.app.api._allowance import Allowance
+from copydesk.app.api._front import Ended, Front
+from copydesk.app.api._limits import Limits
+from copydesk.app.api._metrics import Metrics
+from copydesk.app.api._visits import Visit, say
+from copydesk.errors import CopydeskError
+from copydesk.records import Engine
+
+_FLUSH_SECONDS = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """The engine, the catalogue's front and the counters behind the routes."""
+
+    engine: Engine
+    front: Front
+    base_digest: str
+    limits: Limits = field(default_factory=Limits)
+    log_text: bool = False
+    """Whether prompts and answers are logged."""
+    local: bool = True
+    """Whether only this machine can reach it."""
+    metrics: Metrics = field(init=False)
+    allowance: Allowance = field(default_factory=Allowance)
+    draining: bool = False
+    """Set when the server is to end: what runs goes on, nothing new is taken."""
+    ended: list[Ended] = field(default_factory=list[Ended])
+    """Not told to canaries yet."""
+    visits: dict[int, Visit] = field(default_factory=dict[int, Visit])
+    """Requests under way."""
+
+    def __post_init__(self) -> None:
+        self.metrics = Metrics(self.engine)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are taken."""
+        return not self.draining and self.engine.state().status == "ready"
+
+    async def keep_counting(self) -> None:
+        """Write what keys used and canaries saw, once a second and when it is cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(_FLUSH_SECONDS)
+                await self._write_use()
+        finally:
+            await asyncio.shield(self._write_use())
+
+    async def _write_use(self) -> None:
+        ended, self.ended = self.ended, []
+        try:
+            for client, action in await self.front.report(ended):
+                say("canary", client=client, action=action)
+            await self.front.write_use(self.allowance.to_write())
+        except CopydeskError as error:  # it is kept, and written with the next
+            say("use_not_written", problem=str(error))
+        else:
+            self.allowance.written()
