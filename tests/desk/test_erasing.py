@@ -15,7 +15,7 @@ from hard_kills import nursery
 
 import copydesk
 from copydesk import Brief, Workspace
-from copydesk.desk import Receipt, examine
+from copydesk.desk import Receipt, ServerKeys, examine
 from copydesk.desk._erasing import pending_erasures, receipts
 from copydesk.desk._learned import Learned, learners, unknown_learners, write_learned
 from copydesk.desk._using import pending_file, using
@@ -203,6 +203,20 @@ def test_a_client_is_not_erased_under_a_foundation_that_learns(agency: Workspace
     assert agency.documents("acme")
     agency.delete_client("acme")
     assert not run.exists(), "what was cut off cannot go on"
+
+
+def test_keys_that_were_for_the_client_alone_go_with_it(agency: Workspace) -> None:
+    keys = ServerKeys(agency.catalogue)
+    alone = keys.add(label="for acme", clients=["acme"])
+    both = keys.add(label="both", clients=["acme", "moonmilk"])
+    every = keys.add(label="every", every_client=True)
+    admin = keys.add(label="admin", clients=["acme"], admin=True)
+    receipt = agency.delete_client("acme")
+    assert receipt.keys == (alone.key.id,)
+    assert keys.find(alone.secret) is None
+    left = {key.id: key.clients for key in keys.all()}
+    assert left == {both.key.id: ("moonmilk",), every.key.id: (), admin.key.id: ()}
+    assert b"acme" not in (agency.root / "copydesk.db").read_bytes()
 
 
 def test_what_a_dead_process_left_of_the_report_goes(agency: Workspace) -> None:
