@@ -12,8 +12,8 @@ HEAD_SECONDS = 20.0
 class HastyProtocol(H11Protocol):
     """uvicorn's HTTP/1.1, which has a time limit between requests, and none for a request's head.
 
-    Without one, connections that say nothing, or a byte now and then, can be held at no cost until no
-    more can be opened.
+    Without one, connections that say nothing, or a byte now and then, can be held at no cost until
+    no more can be opened.
     """
 
     _head_timer: asyncio.TimerHandle | None = None
