@@ -133,6 +133,7 @@ def run_server(
             engine=serving.engine,
             front=Front(lambda: Catalogue(root), serving.roster),
             base_digest=serving.base_digest,
+            root=root,
             limits=limits,
             log_text=log_text,
         )
