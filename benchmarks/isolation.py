@@ -14,7 +14,9 @@ at once, whole and streamed. Meanwhile
 - some prompts are as long as the window allows.
 
 `ours.crossed` counts answers with a mark that is not that of the version which the answer names, or
-that names another client's version; it has to be 0. `ours.changed` counts answers to a fixed set of
+that names another client's version; it has to be 0. Of a few prompts the tiny adapters do not give
+their mark cleanly: what has no other letter is asked again alone at the end, and has to be the same
+then (`flawed alone too`). `ours.changed` counts answers to a fixed set of
 questions that are not, token for token, what the same version answered before the traffic began.
 The base is tiny (two layers, a token for each byte), in float32: what is tried is the bookkeeping,
 not the arithmetic. `--keep` leaves the result out of `results/`.
@@ -53,6 +55,10 @@ class Seen:
 
     counts: collections.Counter[str] = field(default_factory=collections.Counter[str])
     wrong: list[str] = field(default_factory=list[str])
+    flawed: list[tuple[str, str, list[str]]] = field(
+        default_factory=list[tuple[str, str, list[str]]]
+    )
+    """(version, prompt, texts) of answers with their own letter, and something that is none."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, what: str, wrong: str = "") -> None:
@@ -133,21 +139,42 @@ def traffic(
             if kind == 3:
                 prompt = (prompt + " ") * (LONGEST // (len(prompt) + 1))
             more = {"n": draw.choice([1, 1, 2]), "stream": draw.random() < 0.5}
-            check(client, model, *ask(http, model, prompt, **more), seen)
+            check(client, model, prompt, ask(http, model, prompt, **more), seen)
 
 
-def check(client: str, model: str, status: str, version: str, texts: list[str], seen: Seen) -> None:
+def check(
+    client: str, model: str, prompt: str, answer: tuple[str, str, list[str]], seen: Seen
+) -> None:
     """Count an answer by whether it is signed by the version that it names."""
+    status, version, texts = answer
     if status != "200":
         seen.add(f"status {status}", f"{model} was answered {status}")
         return
     own, _, number = version.partition("@")
     asked = not model.partition("@")[2] or model == version
-    signed = all(text == mark(own, int(number)) for text in texts)
-    if own == client and asked and signed:
+    signature = mark(own, int(number))
+    if own == client and asked and all(text == signature for text in texts):
         seen.add("right")
+    elif own == client and asked and not any(strange(text, signature) for text in texts):
+        with seen.lock:
+            seen.flawed.append((version, prompt, texts))
     else:
         seen.add("crossed", f"{model} was answered by {version}: {texts}")
+
+
+def strange(text: str, signature: str) -> bool:
+    """Whether a text has any letter that is not its own client's and version's."""
+    return any(char.isascii() and char.isalpha() and char != signature[0] for char in text)
+
+
+def replay(http: httpx2.Client, seen: Seen) -> None:
+    """Ask alone what was signed badly: an adapter that learned its mark with a flaw repeats it."""
+    for version, prompt, texts in seen.flawed:
+        status, _, alone = ask(http, version, prompt)
+        if status == "200" and all(text == alone[0] for text in texts):
+            seen.add("flawed alone too")
+        else:
+            seen.add("crossed", f"{version} said {texts}, and alone {alone}")
 
 
 def churn(
@@ -253,6 +280,8 @@ def run(url: str, root: Path, clients: list[str], info: BaseInfo, given: Any, se
     seconds = time.monotonic() - began
     over.set()
     churning.join()
+    with httpx2.Client(base_url=url, timeout=300.0) as http:
+        replay(http, seen)
     return seconds
 
 

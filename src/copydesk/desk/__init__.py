@@ -7,6 +7,7 @@ how anything is shown. Importing it does not import torch; verbs that need it do
 from copydesk.desk._bases import list_bases, pull_base
 from copydesk.desk._config import Config
 from copydesk.desk._diffing import PagesChanged, Pair, SampleDraft, VersionDiff
+from copydesk.desk._engine_writer import EngineWriter
 from copydesk.desk._erasing import Receipt
 from copydesk.desk._keys import IssuedKey, Key, ServerKeys
 from copydesk.desk._planning import DEFAULT_HARDWARE, plan_run, published_claims
@@ -40,6 +41,7 @@ __all__ = [
     "ClientInfo",
     "Config",
     "Curation",
+    "EngineWriter",
     "Evaluated",
     "Examination",
     "FailedClient",

@@ -1,6 +1,7 @@
 """Drafts in the workspace: the Markdown for people, and beside it the record with its findings."""
 
 import re
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,18 @@ from copydesk.content import draft_as, draft_markdown
 from copydesk.records import Brief, Draft, Fact, Finding, Link
 from copydesk.store import json_bytes, read_json, replace_bytes
 
+_SAVING = threading.Lock()
+"""A server saves drafts of several requests at once; each takes a number of its own."""
+
 
 def save_draft(folder: Path, draft: Draft) -> Path:
     """Write a draft under a name that no other has; returns the Markdown file."""
     folder.mkdir(parents=True, exist_ok=True)
-    number = 1 + max((_number(path) for path in folder.glob("*.json")), default=0)
-    path = folder / f"{number:04d}-{draft.slug}.md"
-    replace_bytes(path, draft_markdown(draft).encode())
-    replace_bytes(path.with_suffix(".json"), json_bytes(asdict(draft)))
+    with _SAVING:
+        number = 1 + max((_number(path) for path in folder.glob("*.json")), default=0)
+        path = folder / f"{number:04d}-{draft.slug}.md"
+        replace_bytes(path, draft_markdown(draft).encode())
+        replace_bytes(path.with_suffix(".json"), json_bytes(asdict(draft)))
     return path
 
 

@@ -37,12 +37,14 @@ from copydesk.errors import AlreadyThere, InvalidInput, UnknownName
 from copydesk.evaluate import VoiceModel
 from copydesk.records import (
     Brief,
+    Completer,
     Draft,
     Listener,
     Material,
     StyleGuide,
     ignore_progress,
 )
+from copydesk.registry import Version
 from copydesk.store import Catalogue, replace_bytes
 
 if TYPE_CHECKING:
@@ -304,6 +306,8 @@ class Workspace(ModelVerbs, RegistryVerbs):
         variants: int = 1,
         to: str = "md",
         on_text: Callable[[str], None] | None = None,
+        completer: Callable[[Version], Completer] | None = None,
+        request_id: str = "",
     ) -> tuple[Written, ...]:
         """Write a checked draft for each brief, by `client` or `client@n`; drafts are kept.
 
@@ -317,6 +321,9 @@ class Workspace(ModelVerbs, RegistryVerbs):
             variants: how many to keep for each brief.
             to: the form beside the Markdown: `md`, `html`, `docx`, `json` or `wxr`.
             on_text: receives the text as it is made.
+            completer: what writes for the version, such as a running engine; by default the
+                version is loaded.
+            request_id: of the request that it is written for, kept in the drafts' records.
 
         Raises:
             InvalidInput: a brief, setting or form cannot be used; nothing is written.
@@ -342,7 +349,13 @@ class Workspace(ModelVerbs, RegistryVerbs):
         speaker = client.partition("@")[0]
         with using(self._place, speaker, doing="writes drafts of it"):
             for draft in write_drafts(
-                self._place, client, read, settings=settings, on_text=on_text
+                self._place,
+                client,
+                read,
+                settings=settings,
+                on_text=on_text,
+                completer=completer,
+                request_id=request_id,
             ):
                 path = save_draft(self._drafts_folder(draft.client), draft)
                 written.append(Written(draft=draft, path=save_as(path, draft, to)))

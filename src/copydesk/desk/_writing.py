@@ -12,7 +12,8 @@ from copydesk.desk._promoting import request_version, tell_outcome
 from copydesk.desk._voice import usual_voice, voice_of, with_voice
 from copydesk.errors import CopydeskError, InvalidInput
 from copydesk.evaluate import VoiceModel
-from copydesk.records import Brief, Document, Draft, StyleGuide
+from copydesk.records import Brief, Completer, Document, Draft, StyleGuide
+from copydesk.registry import Version
 from copydesk.serve import Writer
 
 _KNOWN_FORMATS = ("blog", "product", "social", "doc")
@@ -40,8 +41,12 @@ def write_drafts(
     *,
     settings: WriteSettings,
     on_text: Callable[[str], None] | None,
+    completer: Callable[[Version], Completer] | None = None,
+    request_id: str = "",
 ) -> Iterator[Draft]:
     """Load the version once, then write and check every brief, one after another.
+
+    With a `completer` nothing is loaded: it gives the writer of a version, as a running engine can.
 
     All briefs of a call are one request: a canary gives them one version, and how they end counts
     once.
@@ -51,14 +56,21 @@ def write_drafts(
             than its pages; before anything is loaded.
     """
     asked = {"briefs": [asdict(brief) for brief in briefs], **asdict(settings)}
+    if request_id:
+        asked["request_id"] = request_id
     version = request_version(place, ref, asked)
     standards = client_standards(place, version.client).standards
     voice = usual_voice(place, version.client)
     _refuse_strangers(place, version.client, briefs, standards.guide)
     wrong = 0
     try:
-        writer = Writer(load_version(place, version), name=version.name)
-        for draft in _written(writer, version.client, briefs, settings, standards, voice, on_text):
+        writer = (
+            completer(version)
+            if completer is not None
+            else Writer(load_version(place, version), name=version.name)
+        )
+        for made in _written(writer, version.client, briefs, settings, standards, voice, on_text):
+            draft = replace(made, request_id=request_id)
             wrong += any(found.severity == "error" and not found.waived for found in draft.findings)
             yield draft
     except CopydeskError:
@@ -68,7 +80,7 @@ def write_drafts(
 
 
 def _written(
-    writer: Writer,
+    writer: Completer,
     client: str,
     briefs: Sequence[Brief],
     settings: WriteSettings,

@@ -70,6 +70,8 @@ class Draft:
     """How it was chosen: of how many candidates, by what, and its seed."""
     variant: int = 1
     """Which of the variants of its brief it is, from 1."""
+    request_id: str = ""
+    """Of the request that it was written for, where one came over HTTP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

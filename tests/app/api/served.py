@@ -95,6 +95,7 @@ def serving(
         engine=engine,
         front=front,
         base_digest=digest,
+        root=root,
         limits=limits or Limits(),
         log_text=log_text,
     )

@@ -39,6 +39,7 @@ def test_the_document_names_what_there_is(server: Served) -> None:
     found = httpx2.get(f"{server.url}/openapi.json").json()
     assert set(found["paths"]) == {
         *("/v1/models", "/v1/models/{model}", "/v1/chat/completions", "/v1/completions"),
+        *("/v1/drafts",),
         *("/health/live", "/health/ready"),
     }
     assert "422" not in found["paths"]["/v1/completions"]["post"]["responses"]

@@ -1,5 +1,6 @@
 """Bodies, headers and connections that no good client would send: a clear 4xx, never a 5xx."""
 
+import contextlib
 import json
 import logging
 import socket
@@ -154,6 +155,27 @@ def test_a_body_that_trickles_is_given_up(server: Served) -> None:
     began = time.monotonic()
     assert "408" in _raw(server, head + b"{").partition("\r\n")[0]
     assert time.monotonic() - began < 10
+
+
+def test_a_connection_that_says_nothing_or_trickles_its_head_is_closed(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("copydesk.app.api._connections.HEAD_SECONDS", 0.3)
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as silent:
+        assert silent.recv(10) == b""
+    with (
+        socket.create_connection((host, int(port)), timeout=20) as slow,
+        contextlib.suppress(OSError),
+    ):
+        for byte in b"GET /health/live HTTP/1.1\r\nx: " + b"y" * 100:
+            slow.sendall(bytes([byte]))
+            time.sleep(0.02)
+        assert slow.recv(10) == b""
+    with httpx2.Client(base_url=server.url) as http:  # one that is kept has time between requests
+        for _ in range(2):
+            assert http.get("/health/live").status_code == 200
+            time.sleep(0.5)
 
 
 def test_one_that_sends_no_json_type_is_refused(server: Served) -> None:

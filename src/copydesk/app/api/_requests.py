@@ -186,6 +186,22 @@ class CompletionRequest(Sampled):
         return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
 
+class DraftRequest(BaseModel):
+    """`POST /v1/drafts`: not OpenAI's. A brief becomes checked drafts, which are kept."""
+
+    model_config = _STRICT
+
+    model: _Name
+    """`client` or `client@n`."""
+    brief: dict[str, Any]
+    """Its fields, as in a brief's file: `title`, `keyword`, `format`, `points`, `facts`, ..."""
+    candidates: Annotated[int, Field(ge=1, le=8)] = 1
+    variants: Annotated[int, Field(ge=1, le=8)] = 1
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
 def schema_size(schema: Mapping[str, Any]) -> tuple[int, int]:
     """(characters, depth) of a schema; found level by level, so that no depth can overflow."""
     depth, level = 0, [schema]

@@ -8,12 +8,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from copydesk.app.api._answers import model_entry
+from copydesk.app.api._drafting import draft
 from copydesk.app.api._gate import App, Gate, Gone, broken
 from copydesk.app.api._generating import answer
 from copydesk.app.api._problems import Problem, json_response, problem_of, problem_of_fields
-from copydesk.app.api._requests import ChatRequest, CompletionRequest
+from copydesk.app.api._requests import ChatRequest, CompletionRequest, DraftRequest
 from copydesk.app.api._service import Service
-from copydesk.app.api._shapes import ChatCompletion, Model, ModelList, TextCompletion, errors
+from copydesk.app.api._shapes import (
+    ChatCompletion,
+    DraftList,
+    Model,
+    ModelList,
+    TextCompletion,
+    errors,
+)
 from copydesk.app.api._visits import GONE, Visit
 from copydesk.app.api._wanted import wanted_chat, wanted_text
 from copydesk.errors import CopydeskError
@@ -72,6 +80,18 @@ def build_api(service: Service) -> App:
         """Continue texts as they stand, without a chat template."""
         _visit(request, "completions")
         return await answer(request, service, asked, wanted_text(asked, service.limits))
+
+    @api.post(
+        "/v1/drafts",
+        responses={
+            200: {"model": DraftList},
+            **errors(400, 404, 408, 413, 429, 503, 504),
+        },
+    )
+    async def drafts(request: Request, asked: DraftRequest) -> Response:
+        """Write checked drafts for a brief, and keep them. Not OpenAI's."""
+        _visit(request, "drafts")
+        return await draft(request, service, asked)
 
     _document(api)
     return Gate(api, service)

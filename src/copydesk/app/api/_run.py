@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from copydesk.app.api._admin import build_admin
+from copydesk.app.api._connections import HastyProtocol
 from copydesk.app.api._front import Front
 from copydesk.app.api._gate import App
 from copydesk.app.api._limits import Limits
@@ -24,6 +25,8 @@ from copydesk.errors import InUse, InvalidInput
 from copydesk.store import Catalogue
 
 _BACKLOG = 2048
+_MOST_CONNECTIONS = 900
+"""Files that a process may have open are often 1,024; one more is answered 503 and closed."""
 _LAST_WORDS_SECONDS = 10.0
 """For answers to be sent after the engine has ended them."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -130,6 +133,7 @@ def run_server(
             engine=serving.engine,
             front=Front(lambda: Catalogue(root), serving.roster),
             base_digest=serving.base_digest,
+            root=root,
             limits=limits,
             log_text=log_text,
         )
@@ -205,7 +209,7 @@ async def _drain(service: Service, seconds: float, hurry: asyncio.Event) -> None
 def _server(app: App, made: socket.socket) -> tuple[_Server, Awaitable[None]]:
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=HastyProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -215,6 +219,7 @@ def _server(app: App, made: socket.socket) -> tuple[_Server, Awaitable[None]]:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(_LAST_WORDS_SECONDS),
         backlog=_BACKLOG,
+        limit_concurrency=_MOST_CONNECTIONS,
     )
     server = _Server(config)
     return server, server.serve(sockets=[made])

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from copydesk.app.api._allowance import Allowance
 from copydesk.app.api._front import Ended, Front
@@ -21,6 +22,8 @@ class Service:
     engine: Engine
     front: Front
     base_digest: str
+    root: Path
+    """The workspace."""
     limits: Limits = field(default_factory=Limits)
     log_text: bool = False
     """Whether prompts and answers are logged."""

@@ -133,6 +133,39 @@ class TextCompletion(BaseModel):
     usage: Usage
 
 
+class FindingShape(BaseModel):
+    """What a check says."""
+
+    family: str
+    rule: str
+    severity: str
+    start: int
+    end: int
+    message: str
+    source: str
+
+
+class DraftShape(BaseModel):
+    """A checked draft, as `copydesk write --json` has it."""
+
+    client: str
+    version: str
+    title: str
+    slug: str
+    meta_description: str
+    text: str
+    findings: list[FindingShape]
+    request_id: str
+
+
+class DraftList(BaseModel):
+    """The answer of `/v1/drafts`."""
+
+    object: Literal["list"]
+    data: list[DraftShape]
+    usage: Usage
+
+
 _SAID = {
     400: "The request cannot be answered as it is.",
     401: "No key was given, or it is wrong or revoked.",
