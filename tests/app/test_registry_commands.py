@@ -94,11 +94,12 @@ def test_differences_and_lineage_are_shown(run: Run, root: Path) -> None:
     assert run("write", "--client", "fernwick@1", "--title", "Peas", "--length", "20")[0] == 0
     (draft,) = (root / "clients" / "fernwick" / "drafts").glob("*.md")
     code, out = run("lineage", draft)
-    assert code == 0 and "fernwick@1" in out and "client only" in out and "posts.jsonl:1" in out
+    assert code == 0 and "fernwick@1" in out and "client only" in out
     code, out = run("lineage", draft, "--json")
     found = json.loads(out)
     assert len(found["pages"]) == 24
     assert found["pages"][0].keys() >= {"id", "source", "url", "right", "sha256"}
+    assert found["pages"][0]["source"].endswith("posts.jsonl:1")  # in the table it may be folded
     report = (root / "report.html").read_text("utf-8")
     assert "Where fernwick@1 comes from" in report and "posts.jsonl:1" in report
     assert str(root.parent) not in report, "where files lie on the machine is not said"

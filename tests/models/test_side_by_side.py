@@ -121,6 +121,7 @@ def test_members_of_a_bank_keep_to_themselves(
         batch_of([*texts[0], *texts[1]], members[0], members[1], seed=3),
         batch_of(texts[2], members[2], seed=9),
         batch_of([*texts[1], *texts[0]], members[1], members[0], seed=5),
+        batch_of(texts[0], members[0], seed=13),
     ]
     lanes = make_lanes(members[0], 1024)
     torch.set_num_threads(1)
