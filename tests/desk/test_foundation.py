@@ -8,6 +8,7 @@ import pytest
 
 import copydesk
 from copydesk import Workspace
+from copydesk.desk._learned import read_learned
 from copydesk.errors import InvalidInput, NotEnoughText
 from copydesk.registry import find_version
 from copydesk.store import open_artifact
@@ -55,8 +56,11 @@ def test_a_foundation_is_trained_registered_and_bound_to(workspace: Workspace) -
         assert result.heldout_loss < result.heldout_loss_before
         assert 0 < result.mix <= 0.31
         assert result.registered and result.name == "foundation-1"
-        manifest = open_artifact(result.path).manifest
+        manifest = open_artifact(result.path, keys=workspace.catalogue.keys).manifest
         assert manifest is not None
+        learned = read_learned(result.path)
+        assert learned is not None
+        assert learned.pages == {page.sha256 for page in with_right}
         assert manifest.inputs["base"] == result.parent_digest
         assert manifest.facts["rights"] == dict(result.rights)
         config = workspace.root / "copydesk.toml"
@@ -67,6 +71,10 @@ def test_a_foundation_is_trained_registered_and_bound_to(workspace: Workspace) -
         bound = find_version(again.catalogue, "fernwick").inputs["base"]
         assert bound != result.parent_digest
         assert again.train(None, stale=True, settings=QUICK).versions == ()
+        receipt = again.delete_client("fernwick")
+        assert [(item["kind"], item["name"]) for item in receipt.learned] == [
+            ("foundation", "foundation-1")
+        ]
 
 
 def test_one_that_forgets_is_not_kept(workspace: Workspace) -> None:
