@@ -114,7 +114,7 @@ class Bench:
                 origin.path,
                 artifact.path,
                 dirs_exist_ok=True,
-                ignore=shutil.ignore_patterns("manifest.json"),
+                ignore=shutil.ignore_patterns("manifest.*"),
             )
             if change is not None:
                 file = artifact.path / "adapter_model.safetensors"
@@ -274,7 +274,7 @@ def trained_elsewhere(bench: Bench, client: str) -> Version:
         origin = BaseStore(default_cache()).find(bench.base).path
         aside = bench.folder / ".swapped-base"
         shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(origin, aside, ignore=shutil.ignore_patterns("manifest.json"))
+        shutil.copytree(origin, aside, ignore=shutil.ignore_patterns("manifest.*"))
         exchange_layers(aside / "model.safetensors")
         aside.rename(target)
     with opened(bench.folder / "elsewhere", str(target)) as other:

@@ -4,8 +4,9 @@
         [--processes 8]
 
 A catalogue of so many clients and versions is made; half of the clients have promoted one. Look-ups
-of clients drawn at random are timed, with the reading of the version's manifest (`live`), and
-without (`row`). `rival` lists the client's versions and takes the last, as was done before.
+of `--lookups` clients, evenly spread, are timed: with reading the version's manifest and checking
+its signature (`first`), once more, when it is known (`live`), and of the row alone (`row`). `rival`
+lists the client's versions and takes the last, as was done before.
 
 Then so many processes promote versions of few clients by turns, and look up what speaks after each.
 A promotion is lost where the history has fewer rows than were reported, or a row does not start
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ from copydesk.registry import (
     promoted_number,
 )
 from copydesk.registry import versions as versions_of
-from copydesk.store import Catalogue
+from copydesk.store import Catalogue, Manifest
 
 STANDARD = Standard(thresholds="t", base="b")
 CONTENDED = 40
@@ -53,7 +55,7 @@ def main() -> None:
     parser.add_argument("--versions", type=int, default=20)
     parser.add_argument("--promotions", type=int, default=10_000)
     parser.add_argument("--processes", type=int, default=8)
-    parser.add_argument("--lookups", type=int, default=5_000)
+    parser.add_argument("--lookups", type=int, default=2_000)
     parser.add_argument("--part", nargs=2, metavar=("ROOT", "SEED"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
@@ -62,13 +64,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         catalogue = Catalogue(root)
-        made = seconds(lambda: build(catalogue, options.clients, options.versions))
+        step = max(1, options.clients // options.lookups)
+        asked = [number for number in range(options.clients) if number % step in (0, 1)]
+        asked = asked[: options.lookups]
+        made = seconds(lambda: build(catalogue, options.clients, options.versions, asked))
         print(f"built in {made:.0f} s", file=sys.stderr, flush=True)
-        names = [client(number) for number in range(options.clients)]
-        drawn = random.Random(0).choices(names, k=options.lookups)
-        live = timed(drawn, lambda name: live_version(catalogue, name))
-        row = timed(drawn, lambda name: promoted_number(catalogue, name))
-        listed = timed(names[:CONTENDED], lambda name: versions_of(catalogue, name)[-1])
+        names = [client(number) for number in asked]
+        random.Random(0).shuffle(names)
+        first = timed(names, lambda name: live_version(catalogue, name))
+        live = timed(names, lambda name: live_version(catalogue, name))
+        row = timed(names, lambda name: promoted_number(catalogue, name))
+        few = [client(number) for number in range(CONTENDED)]
+        listed = timed(few, lambda name: versions_of(catalogue, name)[-1])
         done = together(root, options)
         lost, torn = faults(catalogue, done)
         emit(
@@ -78,7 +85,7 @@ def main() -> None:
                 "clients": options.clients,
                 "versions_each": options.versions,
                 "database_bytes": (root / "copydesk.db").stat().st_size,
-                "ours": {"live": live, "row": row},
+                "ours": {"first": first, "live": live, "row": row},
                 "rival": {"name": "list a client's versions, take the last", **listed},
                 "ratio": round(listed["median_ms"] / live["median_ms"], 1),
                 "together": {
@@ -102,8 +109,9 @@ def client(number: int) -> str:
     return f"client-{number:06}"
 
 
-def build(catalogue: Catalogue, clients: int, count: int) -> None:
-    """All rows in one transaction; manifests of the versions that can speak."""
+def build(catalogue: Catalogue, clients: int, count: int, asked: list[int]) -> None:
+    """All rows in one transaction; signed manifests of the versions that are looked up."""
+    wanted = {*asked, *range(CONTENDED)}
     now = datetime.datetime.now(datetime.UTC).isoformat()
     with catalogue.writing() as db:
         for number in range(clients):
@@ -115,31 +123,35 @@ def build(catalogue: Catalogue, clients: int, count: int) -> None:
             )
             if number % 2:
                 db.execute("INSERT INTO live VALUES (?, ?)", (name, count - 1))
-            speaking = {count - number % 2, *(range(1, count + 1) if number < CONTENDED else ())}
-            for n in speaking:
-                write_manifest(catalogue.root / place(name, n), name, n)
+            speaking = [count - number % 2] if number in wanted else []
+            for n in range(1, count + 1) if number < CONTENDED else speaking:
+                folder = catalogue.root / place(name, n)
+                write_manifest(folder, name, n)
+                catalogue.keys.seal(folder, place=folder)
 
 
 def place(name: str, number: int) -> str:
     return f"artifacts/versions/{name}/{number}"
 
 
+def manifest(name: str, number: int) -> Manifest:
+    settings = {"lora_r": 16, "learning_rate": 0.002, "max_length": 1024}
+    return Manifest(
+        kind="versions",
+        created="2026-01-01T00:00:00+00:00",
+        inputs={"base": "b", "name": f"{name}@{number}"},
+        facts={"method": "lora", "settings": settings},
+        files={"adapter_model.safetensors": "0" * 64, "adapter_config.json": "1" * 64},
+    )
+
+
 def digest(name: str, number: int) -> str:
-    return f"{name}@{number}"
+    return manifest(name, number).digest
 
 
 def write_manifest(folder: Path, name: str, number: int) -> None:
     folder.mkdir(parents=True)
-    settings = {"lora_r": 16, "learning_rate": 0.002, "max_length": 1024}
-    facts = {"method": "lora", "name": digest(name, number), "settings": settings}
-    record: dict[str, Any] = {
-        "kind": "versions",
-        "created": "2026-01-01T00:00:00+00:00",
-        "inputs": {"base": "b"},
-        "facts": facts,
-        "files": {"adapter_model.safetensors": "0" * 64, "adapter_config.json": "1" * 64},
-    }
-    (folder / "manifest.json").write_text(json.dumps(record))
+    (folder / "manifest.json").write_text(json.dumps(asdict(manifest(name, number))))
 
 
 def seconds(run: Any) -> float:
@@ -150,8 +162,6 @@ def seconds(run: Any) -> float:
 
 def timed(names: list[str], look_up: Any) -> dict[str, float]:
     """Median, 99th percentile and longest of one look-up, in milliseconds."""
-    for name in names[:20]:
-        look_up(name)
     took = np.array([1000 * seconds(lambda name=name: look_up(name)) for name in names])
     return {
         "median_ms": round(float(np.median(took)), 4),
@@ -195,7 +205,9 @@ def contend(root: Path, seed: int, promotions: int) -> None:
         begun = time.perf_counter()
         found = live_version(catalogue, client(draw.randrange(CONTENDED)))
         took.append(1000 * (time.perf_counter() - begun))
-        torn += found.facts["name"] != found.name or found.digest != found.name
+        torn += found.inputs["name"] != found.name or found.digest != digest(
+            found.client, found.number
+        )
     report = {
         "promoted": promoted,
         "refused": refused,

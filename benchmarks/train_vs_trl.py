@@ -1,14 +1,18 @@
 """Training rate and peak memory: Copydesk's loop and TRL with PEFT, on the same examples.
 
-    python benchmarks/train_vs_trl.py [--repeats 3] [--methods lora,full] [--rival-dtype auto]
+    python benchmarks/train_vs_trl.py [--repeats 3] [--methods lora,full,full-bf16]
+        [--rival-dtype auto]
 
 SmolLM2-135M, 32 posts cut to 336 tokens, one epoch of four steps of eight examples, loss on the
 answer. Each side runs in a fresh process, in turn; the figure is the median over repeats, the
 spread is lowest and highest. Tokens are prompt and answer; time is that of the training call alone;
 memory is the process's high-water mark. LoRA: r=8 on all linear layers, both sides in the number
 format that the machine multiplies faster (`--rival-dtype bfloat16` to see TRL in the other, on the
-first `--rival-examples` where the machine only emulates it: the rate counts, not the sum). Full:
-float32. TRL runs without gradient checkpointing, which is its faster setting.
+first `--rival-examples` where the machine only emulates it: the rate counts, not the sum). `full`:
+float32, both sides. `full-bf16`: ours holds weights, gradients and AdamW's moments in bfloat16 and
+rounds updates by chance (`dtype=bfloat16 optimizer=adamw_bf16`), TRL is the same float32 run; the
+loss of the last step, which both print, says what that costs. TRL runs without gradient
+checkpointing, which is its faster setting.
 """
 
 import argparse
@@ -24,6 +28,11 @@ from typing import Any
 from _case import emit, need, posts, run_child, versions
 
 COUNT, LENGTH, BATCH = 32, 336, 8
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "lora": ("lora", {"lora_r": 8, "lora_alpha": 16}),
+    "full": ("full", {}),
+    "full-bf16": ("full", {"dtype": "bfloat16", "optimizer": "adamw_bf16"}),
+}
 
 
 def cases(tokenizer: Any) -> tuple[str, list[tuple[str, str]]]:
@@ -53,7 +62,7 @@ def report(tokens: int, seconds: float, **extra: Any) -> None:
     print(json.dumps({**figures, "tokens": tokens, **extra}))
 
 
-def ours(method: str) -> None:
+def ours(case: str) -> None:
     import torch
 
     from copydesk.models import ATTENTION, encode_example, find_method, load_base
@@ -61,10 +70,10 @@ def ours(method: str) -> None:
     from copydesk.train import make_settings, train
 
     device = torch.device("cpu")
+    method, own = CASES[case]
     chosen = find_method(method)
-    own = {"lora_r": 8, "lora_alpha": 16} if method == "lora" else {}
     run, settings = make_settings(method, {"epochs": 1, "batch_tokens": BATCH * LENGTH, **own})
-    dtype = chosen.dtype("auto", device)
+    dtype = chosen.dtype(run.dtype, device)
     base = load_base(base_info(), device=device, dtype=dtype, attention=ATTENTION)
     source, pairs = cases(base.tokenizer)
     examples = [
@@ -89,10 +98,17 @@ def ours(method: str) -> None:
             task="benchmark",
             checkpoint_seconds=1e9,
         )
-    report(result.tokens, result.seconds, dtype=str(dtype), steps=result.steps, source=source)
+    report(
+        result.tokens,
+        result.seconds,
+        dtype=str(dtype),
+        steps=result.steps,
+        last_loss=round(result.curve[-1].train_loss or 0.0, 4),
+        source=source,
+    )
 
 
-def rival(method: str, wanted: str, count: int) -> None:
+def rival(case: str, wanted: str, count: int) -> None:
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -101,6 +117,7 @@ def rival(method: str, wanted: str, count: int) -> None:
 
     from copydesk.models import find_method, pick_dtype
 
+    method, _ = CASES[case]
     device = torch.device("cpu")
     dtype = find_method(method).dtype("auto", device)
     if wanted != "auto":
@@ -144,7 +161,14 @@ def rival(method: str, wanted: str, count: int) -> None:
         started = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - started
-    report(tokens, seconds, dtype=str(dtype), steps=trainer.state.global_step)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    report(
+        tokens,
+        seconds,
+        dtype=str(dtype),
+        steps=trainer.state.global_step,
+        last_loss=round(losses[-1], 4),
+    )
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -160,7 +184,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--methods", default="lora,full")
+    parser.add_argument("--methods", default="lora,full,full-bf16")
     parser.add_argument("--rival-dtype", default="auto")
     parser.add_argument("--rival-examples", type=int, default=COUNT)
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)

@@ -73,7 +73,8 @@ def forged(
 
     def fill(artifact: Artifact) -> None:
         shutil.copytree(version.path, artifact.path, dirs_exist_ok=True)
-        (artifact.path / "manifest.json").unlink()
+        for name in ("manifest.json", "manifest.sig"):
+            (artifact.path / name).unlink()
         file = artifact.path / "adapter_model.safetensors"
         save_file(change(load_file(file)), file)
         if config is not None:

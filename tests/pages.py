@@ -113,6 +113,7 @@ def lineage(client: str = "fernwick", word: str = "") -> Lineage:
         dataset_digest=word or "s1" * 32,
         pages=(page,),
         heldout=6,
+        withdrawn=2,
         rights={word or "owned": 1},
         live=True,
         evaluated=word or "passed",

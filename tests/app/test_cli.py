@@ -126,12 +126,14 @@ def test_init_and_client_commands(run: Run, tmp_path: Path) -> None:
     assert run("init", root, "--json").json == {"workspace": str(root)}
     made = run("client", "add", "acme", "--json", "--workspace", root)
     info = {"name": "acme", "documents": 0, "versions": 0, "style_guide": False}
+    info |= {"live": None, "stale": False}
     assert made.json == {"client": info}
     assert run("client", "list", "--json", "--workspace", root).json == {"clients": [info]}
     plain = run("client", "list", "--workspace", root)
     assert plain.out == "acme  0 pages  0 versions  no style guide\n"
     gone = run("client", "delete", "acme", "--yes", "--json", "--workspace", root)
-    assert (gone.code, gone.json) == (0, {"deleted": "acme"})
+    assert (gone.code, gone.json["deleted"]) == (0, "acme")
+    assert set(gone.json) == {"deleted", "receipt"}
     assert run("client", "list", "--json", "--workspace", root).json == {"clients": []}
 
 

@@ -46,7 +46,8 @@ def test_a_versions_origin_is_there_and_long_ones_are_cut() -> None:
     for said in [
         "Where fernwick@3 comes from", "fernwick@3 d1d1d1d1d1d1, made 2026-11-20", "Gatespassed",
         "r1r1r1r1r1r1, LoRA", "house b1b1b1b1b1b1, tuned from small on pages by right: 40 owned",
-        "fernwick/2 s1s1s1s1s1s1: 1 page trained on, 6 held out", "Rights1 owned", "Sweet peas",
+        "fernwick/2 s1s1s1s1s1s1: 1 page trained on, 6 held out", "Rights1 owned",
+        "Withdrawn since2 pages", "Sweet peas",
         "posts.jsonl:3", "no: forgetting, voice_gain", "and 50 more; copydesk lineage moonmilk@3",
     ]:  # fmt: skip
         assert said in text, said

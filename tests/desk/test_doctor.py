@@ -392,6 +392,24 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(agency: Path) -> 
         assert [path.name for path in shelf.iterdir()] == [f".building-{os.getpid()}-ab"]
 
 
+def test_files_that_the_dead_were_writing_go(agency: Path) -> None:
+    names = (
+        ".report.html.{}.part",
+        "clients/acme/.0001-x.md.{}.part",
+        "keys/.signing.key.{}-ab.part",
+    )
+    for name in names:
+        for owner in (999_999_999, os.getpid()):
+            file = agency / name.format(owner)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("half")
+    found = examine(agency, repair=True)
+    assert [item.check for item in found.found] == ["leftovers"] * 3 and found.healthy
+    for name in names:
+        assert not (agency / name.format(999_999_999)).exists()
+        assert (agency / name.format(os.getpid())).exists()
+
+
 def test_broken_caches_go(agency: Path) -> None:
     good, bad = (agency / "cache" / "acme" / name for name in ("good", "bad"))
     for folder in (good, bad):

@@ -15,14 +15,14 @@ from hard_kills import nursery
 
 import copydesk
 from copydesk import Brief, Workspace
-from copydesk.desk import Receipt
+from copydesk.desk import Receipt, ServerKeys, examine
 from copydesk.desk._erasing import pending_erasures, receipts
 from copydesk.desk._learned import Learned, learners, unknown_learners, write_learned
 from copydesk.desk._using import pending_file, using
 from copydesk.errors import Damaged, InUse, UnknownName
 from copydesk.models import BaseStore
 from copydesk.registry import add_version
-from copydesk.store import Artifact, building, json_bytes
+from copydesk.store import Artifact, building, held, json_bytes
 
 QUICK = {"max_steps": 2, "max_length": 512, "dtype": "float32"}
 CANARIES = {
@@ -160,7 +160,10 @@ def test_an_erased_name_can_be_used_again_and_gets_a_receipt_of_its_own(agency: 
     assert second.pages == ()
 
 
-def test_a_client_that_is_used_is_not_erased(agency: Workspace) -> None:
+def test_a_client_that_is_used_is_not_erased(
+    agency: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("copydesk.desk._erasing.PATIENCE_SECONDS", 0.1)
     with (
         using(agency._place, "acme", doing="curates its pages"),
         using(agency._place, "acme", doing="writes"),  # side by side
@@ -187,6 +190,40 @@ def test_a_client_that_is_being_erased_is_not_used(agency: Workspace, tmp_path: 
     receipt = agency.delete_client("acme")
     assert receipt.pages, "a note that is not ours takes nothing from the receipt"
     assert not pending.exists()
+
+
+def test_a_client_is_not_erased_under_a_foundation_that_learns(agency: Workspace) -> None:
+    run = agency.root / "runs" / ".foundation" / "abc"
+    run.mkdir(parents=True)
+    with (
+        held(agency.root / "locks", ".foundation", doing="trains a foundation"),
+        pytest.raises(InUse, match="foundation"),
+    ):
+        agency.delete_client("acme")
+    assert agency.documents("acme")
+    agency.delete_client("acme")
+    assert not run.exists(), "what was cut off cannot go on"
+
+
+def test_keys_that_were_for_the_client_alone_go_with_it(agency: Workspace) -> None:
+    keys = ServerKeys(agency.catalogue)
+    alone = keys.add(label="for acme", clients=["acme"])
+    both = keys.add(label="both", clients=["acme", "moonmilk"])
+    every = keys.add(label="every", every_client=True)
+    admin = keys.add(label="admin", clients=["acme"], admin=True)
+    receipt = agency.delete_client("acme")
+    assert receipt.keys == (alone.key.id,)
+    assert keys.find(alone.secret) is None
+    left = {key.id: key.clients for key in keys.all()}
+    assert left == {both.key.id: ("moonmilk",), every.key.id: (), admin.key.id: ()}
+    assert b"acme" not in (agency.root / "copydesk.db").read_bytes()
+
+
+def test_what_a_dead_process_left_of_the_report_goes(agency: Workspace) -> None:
+    left = agency.root / ".report.html.999999999.part"
+    left.write_text(CANARIES["draft"])
+    agency.delete_client("acme")
+    assert holding(agency.root, *CANARIES.values()) == set()
 
 
 DELETE = """
@@ -273,6 +310,8 @@ def test_a_receipt_names_the_models_that_learned_from_the_pages(
         ("version", "moonmilk@1"),
         ("version", "moonmilk@2"),
     }, "and a damaged foundation stops nothing"
+    noted = [item.what for item in examine(agency.root).found if item.check == "erased pages"]
+    assert len(noted) == len(named), "and the doctor tells it as long as they are there"
     assert receipt.unknown == ("f4",) == unknown_learners(agency._place)
     assert learners(agency._place, pages=set(), datasets=set()) == ()
 

@@ -55,8 +55,9 @@ def test_an_honest_version_passes_and_the_losses_are_those_of_an_independent_cou
     assert found.evaluation.passed and found.evaluation.against is None
     gates = {gate.name: gate for gate in found.evaluation.gates}
     assert list(gates) == [
-        "servable", "merge_difference", "heldout_gain", "reproduced", "train_gap", "forgetting",
-        "diagonal", "own_gain", "instructions_lost", "memorised", "findings", "voice_gain",
+        "servable", "merge_difference", "withdrawn", "heldout_gain", "reproduced", "train_gap",
+        "forgetting", "diagonal", "own_gain", "instructions_lost", "memorised", "findings",
+        "voice_gain",
     ]  # fmt: skip
     version = find_version(workspace.catalogue, "fernwick@2")
     info = workspace_base(workspace._place)

@@ -267,6 +267,18 @@ def test_a_lineage_names_rights_and_a_foundations_origin(
         assert opened.history("fernwick").stale and not opened.history("kestrel").stale
 
 
+def test_a_version_that_learned_a_withdrawn_page_is_not_promoted(workspace: Workspace) -> None:
+    passes(workspace, "fernwick@1")
+    page = workspace.documents("fernwick")[0][0]
+    workspace.withdraw("fernwick", page.sha256)
+    with pytest.raises(NotPassed, match="its owner withdrew"):
+        workspace.promote("fernwick@1")
+    assert workspace.lineage("fernwick@1").withdrawn == 1
+    passes(workspace, "moonmilk@1")
+    workspace.promote("moonmilk@1")
+    workspace.promote("fernwick@1", force=True, reason="The owner agreed to wait.")
+
+
 def test_what_has_no_lineage_says_why(workspace: Workspace, tmp_path: Path) -> None:
     file = tmp_path / "alien.md"
     file.write_text("# A title\n\nSome text.\n", encoding="utf-8")

@@ -102,11 +102,10 @@ def client_list(as_json: AsJson = False, workspace: InWorkspace = None) -> None:
         emit_json({"clients": clients})
     for info in () if as_json else clients:
         guide = "style guide" if info.style_guide else "no style guide"
-        speaks = f"{info.live} speaks" if info.live else "nothing speaks yet"
+        speaks = f"  {info.live} speaks" if info.live else ""
         stale = "  [yellow]stale[/]" if info.stale else ""
         out.print(
-            f"{info.name}  {info.documents} pages  {info.versions} versions  {speaks}  "
-            f"{guide}{stale}"
+            f"{info.name}  {info.documents} pages  {info.versions} versions  {guide}{speaks}{stale}"
         )
     if not as_json and any(info.stale for info in clients):
         out.print(

@@ -126,7 +126,7 @@ def check(
 def export(
     version: Annotated[str, typer.Argument(metavar="CLIENT@VERSION")],
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
-    to: Annotated[str, typer.Option(help="peft, merged or bundle.")] = "peft",
+    to: Annotated[str, typer.Option(help="peft, merged, gguf or bundle.")] = "peft",
     as_json: AsJson = False,
     workspace: InWorkspace = None,
 ) -> None:
@@ -138,12 +138,18 @@ def export(
     with desk.open_workspace(workspace) as opened:
         left = opened.export_version(version, to=to, folder=folder)
     if as_json:
-        measured = {"merge_difference": left.merge_difference, "fingerprint": left.fingerprint}
+        measured = {
+            "merge_difference": left.merge_difference,
+            "gguf_difference": left.gguf_difference,
+            "fingerprint": left.fingerprint,
+        }
         emit_json({"path": left.path} | {k: v for k, v in measured.items() if v is not None})
         return
     out.print(f"Wrote {left.path}", soft_wrap=True)
     if left.merge_difference is not None:
         out.print(f"Merging moved the logits by {left.merge_difference:.1e} of their norm.")
+    if left.gguf_difference is not None:
+        out.print(f"Read back, its logits are {left.gguf_difference:.1e} of their norm apart.")
     if left.fingerprint is not None:
         out.print(f"Who imports it needs: --trust {left.fingerprint}")
 

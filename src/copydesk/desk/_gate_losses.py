@@ -80,8 +80,8 @@ def _heldout_gain(losses: GateLosses, settings: GateSettings) -> GateResult:
         value=-rise.high,
         threshold=settings.heldout_gain,
         bound="least",
-        detail=f"the loss on {len(own)} held-out pages fell from {mean_loss(base):.3f} to "
-        f"{mean_loss(own):.3f}, by {-rise.value:.3f} (95% interval {-rise.high:.3f} to "
+        detail=f"the loss on {len(own)} held-out pages went from {mean_loss(base):.3f} to "
+        f"{mean_loss(own):.3f}: a gain of {-rise.value:.3f} (95% interval {-rise.high:.3f} to "
         f"{-rise.low:.3f})",
     )
 
@@ -182,7 +182,7 @@ def _diagonal(losses: GateLosses, settings: GateSettings) -> list[GateResult]:
                 value=gain - highest,
                 threshold=settings.own_gain,
                 bound="least",
-                detail=f"the loss fell by {gain:.3f} on the client's held-out pages, by at most "
+                detail=f"a gain of {gain:.3f} on the client's held-out pages, of at most "
                 f"{highest:.3f} on those of {len(losses.gains)} other clients",
             )
         )

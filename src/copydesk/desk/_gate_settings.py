@@ -19,23 +19,24 @@ class GateSettings(BaseModel):
     """Most by which the held-out loss may lie above the promoted version's."""
     reproduced: float = Field(default=0.02, ge=0, le=10)
     """Most by which the held-out losses may differ from those that training wrote down."""
-    train_gap: float = Field(default=0.5, ge=0, le=20)
+    train_gap: float = Field(default=1.5, ge=0, le=20)
     """Most by which the loss on training pages may have fallen further than on held-out ones."""
     forgetting: float = Field(default=0.1, ge=0, le=20)
     """Most that the loss on general texts may rise."""
-    instructions_lost: float = Field(default=0.25, ge=0, le=1)
+    instructions_lost: float = Field(default=0.3, ge=0, le=1)
     """Most of the instruction tasks that the version may fail more than the base."""
-    diagonal: float = Field(default=0.0, ge=-10, le=10)
-    """Least by which other clients' versions must be worse on the client's held-out pages."""
-    own_gain: float = Field(default=0.0, ge=-10, le=10)
+    diagonal: float = Field(default=0.02, ge=-10, le=10)
+    """Least by which other clients' versions must be worse on the client's held-out pages; above 0,
+    since a copy of another's adapter is exactly as good as it."""
+    own_gain: float = Field(default=0.02, ge=-10, le=10)
     """Least by which the gain on the client's pages must exceed that on any other client's."""
-    memorised: float = Field(default=0.1, ge=0, le=1)
+    memorised: float = Field(default=0.25, ge=0, le=1)
     """Most of the training pages given back word by word, above the share of held-out pages."""
-    voice_gain: float = Field(default=0.0, ge=-1, le=1)
+    voice_gain: float = Field(default=0.1, ge=-1, le=1)
     """Least by which drafts must sound more like the client than the base's."""
-    live_voice: float = Field(default=0.1, ge=0, le=1)
+    live_voice: float = Field(default=0.2, ge=0, le=1)
     """Most by which drafts may sound less like the client than the promoted version's."""
-    findings: float = Field(default=0.5, ge=0)
+    findings: float = Field(default=1.0, ge=0)
     """Most findings that are errors which a draft may have beyond the base's, in the mean."""
     merge_difference: float = Field(default=1e-4, ge=0, le=1)
     """Most that merging may move the logits, as a share of their norm, in float32."""

@@ -25,6 +25,7 @@ from copydesk.desk._place import Place, version_dataset
 from copydesk.desk._results import Evaluated
 from copydesk.desk._secrets import planted_secrets
 from copydesk.desk._voice import voice_against
+from copydesk.desk._withdrawing import learned_withdrawn
 from copydesk.errors import CopydeskError, Damaged, UnknownName
 from copydesk.evaluate import mean_loss
 from copydesk.models import (
@@ -101,6 +102,7 @@ def evaluate_version(place: Place, ref: str, *, listener: Listener) -> Evaluated
                 settings=settings,
                 base=base_model(place, method=version.method),
             )
+            gates.append(_withdrawn(place, version))
             tell(1)
             losses = _losses(case)
             gates += loss_gates(version, losses, texts, settings)
@@ -193,6 +195,17 @@ def _servable(
         )
     )
     return gates
+
+
+def _withdrawn(place: Place, version: Version) -> GateResult:
+    marked = learned_withdrawn(place, version.name)
+    return GateResult(
+        name="withdrawn",
+        value=int(marked),
+        threshold=0,
+        bound="most",
+        detail="whether it or its base learned from a page that its owner withdrew since",
+    )
 
 
 def _faults(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from copydesk.desk._config import Config
 from copydesk.desk._place import FOUNDATIONS, Place
-from copydesk.errors import CopydeskError, Damaged
+from copydesk.desk._withdrawing import learned_withdrawn
+from copydesk.errors import CopydeskError, Damaged, NotPassed
 from copydesk.registry import (
     Canary,
     CanaryRules,
@@ -85,6 +86,12 @@ def promote_version(
     version = find_version(place.catalogue, ref)
     open_artifact(version.path)  # what is damaged speaks for nobody
     rules = canary_rules(place.config, share) if share is not None else None
+    if force_reason is None and learned_withdrawn(place, version.name):
+        raise NotPassed(
+            f"{version.name} learned from a page that its owner withdrew",
+            todo=f"Train it anew: copydesk curate and copydesk train {version.client}. "
+            "--force --reason TEXT promotes it all the same, and is recorded.",
+        )
     return promote(
         place.catalogue,
         version,

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from copydesk.corpus import material_example
-from copydesk.desk._place import Place, client_material
+from copydesk.desk._place import Place, client_material, newest_dataset
 from copydesk.desk._results import TrainedVersion
 from copydesk.errors import NotEnoughText
 from copydesk.evaluate import mean_loss_interval
@@ -85,7 +85,9 @@ def encode_client(
 
     Raises:
         NotEnoughText: the limit on lengths leaves nothing of one of the two.
+        Damaged: the dataset is not what was signed.
     """
+    open_artifact(newest_dataset(place, client).path, keys=place.catalogue.keys)
     cache = EncodedCache(folder=place.cache_folder(client), base_digest=recipe.base.digest)
     run = recipe.run
     train, heldout = (

@@ -142,6 +142,17 @@ def marks(place: Place, client: str) -> tuple[Mark, ...]:
     return tuple(found)
 
 
+def learned_withdrawn(place: Place, name: str) -> bool:
+    """Whether a version or foundation learned from a page that was withdrawn since, of whichever
+    client: one that stands on a foundation learned what that did."""
+    return any(
+        mark.name == name
+        for row in place.catalogue.clients()
+        if place.catalogue.latest(KIND, row.name) is not None
+        for mark in marks(place, row.name)
+    )
+
+
 def without_withdrawn(
     place: Place, client: str, items: Iterable[Material]
 ) -> tuple[tuple[Material, ...], tuple[Rejection, ...]]:

@@ -20,6 +20,7 @@ from copydesk.models._bases import BaseInfo, BaseStore, default_cache
 from copydesk.models._encode import encode_chat, encode_example, encode_examples, load_tokenizer
 from copydesk.models._encoded import Encoded, EncodedSet
 from copydesk.models._encoded_cache import EncodedCache
+from copydesk.models._gguf import convert_to_gguf, find_converter
 from copydesk.models._hollow import hollow_base, quantisation_tensors
 from copydesk.models._load import Base, free_memory, load_base
 from copydesk.models._loss import (
@@ -103,12 +104,14 @@ __all__ = [
     "backward_batches",
     "backward_loss",
     "backward_losses",
+    "convert_to_gguf",
     "default_cache",
     "eight_bit_adamw",
     "eight_bit_bytes",
     "encode_chat",
     "encode_example",
     "encode_examples",
+    "find_converter",
     "find_method",
     "finite_logits",
     "free_memory",

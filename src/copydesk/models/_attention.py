@@ -5,6 +5,7 @@ here each example is attended by itself, so the cost is the sum of the squared l
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from copydesk.models._causal import causal_attention
 
 ATTENTION = "copydesk_packed"
 """The name to load a model with: `attn_implementation=ATTENTION`."""
+FUSED = "copydesk_packed_fused"
+"""The same by PyTorch's fused kernels alone, as a GPU takes it: for what is counted, not run."""
 
 SegmentPrefix = Sequence[tuple[torch.Tensor, torch.Tensor]]
 """For each layer, keys and values [1, H_kv, P, K] that every example sees before itself."""
@@ -33,6 +36,7 @@ def _packed_attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    fused: bool = False,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend every example apart; returns [1, T, H, K] as transformers expects.
@@ -40,7 +44,7 @@ def _packed_attention(
     `segment_prefix` holds keys and values for each layer that stand before every example, as a
     cache of P earlier tokens would; positions of the examples' own tokens then start at P.
     """
-    if _is_plain_on_cpu(
+    if not fused and _is_plain_on_cpu(
         query_1HTK, segment_lengths, segment_prefix, sliding_window, softcap, dropout
     ):
         scale = query_1HTK.shape[-1] ** -0.5 if scaling is None else scaling
@@ -88,9 +92,12 @@ def _is_plain_on_cpu(
     softcap: float | None,
     dropout: float,
 ) -> bool:
-    """Whether `causal_attention` computes just this, and on the device that it was made for."""
+    """Whether `causal_attention` computes just this, and on the device that it was made for.
+
+    Meta, where a run is counted, stands for a CPU.
+    """
     return (
-        query_1HTK.device.type == "cpu"
+        query_1HTK.device.type in {"cpu", "meta"}
         and prefix is None
         and softcap is None
         and dropout == 0
@@ -136,4 +143,6 @@ def _no_mask(*_: Any, **__: Any) -> None:
 def register() -> None:
     """Make the attention known to transformers; harmless when called again."""
     AttentionInterface.register(ATTENTION, _packed_attention)
-    AttentionMaskInterface.register(ATTENTION, _no_mask)
+    AttentionInterface.register(FUSED, partial(_packed_attention, fused=True))
+    for name in (ATTENTION, FUSED):
+        AttentionMaskInterface.register(name, _no_mask)

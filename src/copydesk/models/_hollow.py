@@ -34,6 +34,7 @@ def hollow_base(
     *,
     dtype: torch.dtype,
     quantisation: Quantisation | None = None,
+    on_cpu: bool = True,
 ) -> Base:
     """A base of this architecture on the meta device, frozen, with packed attention.
 
@@ -45,6 +46,7 @@ def hollow_base(
         name: what errors call it.
         dtype: of the weights.
         quantisation: linear layers but the head are 4-bit ones.
+        on_cpu: attention is that of a CPU; otherwise PyTorch's fused kernel.
 
     Raises:
         InvalidInput: transformers cannot build it.
@@ -53,7 +55,9 @@ def hollow_base(
     try:
         with quiet(), META:
             model: Any = AutoModelForCausalLM.from_config(
-                config, dtype=dtype, attn_implementation=_attention.ATTENTION
+                config,
+                dtype=dtype,
+                attn_implementation=_attention.ATTENTION if on_cpu else _attention.FUSED,
             )
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise InvalidInput(

@@ -60,6 +60,8 @@ class Lineage:
     """Trained on; empty where the dataset is gone."""
     heldout: int
     """Pages that were kept back."""
+    withdrawn: int
+    """Of the pages trained on, how many their owners withdrew since."""
     rights: Mapping[str, int]
     """Recorded right, or `client only` -> pages trained on by it."""
     live: bool

@@ -121,8 +121,10 @@ class LocalEngine:
             batch, shelf = self._batch, self._shelf
             running, waiting = len(batch.tasks), len(self._queue) + len(self._staged)
             status = self._status
-        figures: dict[str, float] = {f"{key}_total": value for key, value in batch.counts.items()}
-        for key, value in batch.seconds.items():
+        figures: dict[str, float] = {
+            f"{key}_total": value for key, value in dict(batch.counts).items()
+        }
+        for key, value in dict(batch.seconds).items():
             figures[f"{key}_seconds_total"] = value
         figures |= {
             "adapter_hits_total": shelf.hits,
@@ -133,6 +135,7 @@ class LocalEngine:
             "prefix_tokens_found_total": self._prefixes.hits,
             "prefix_bytes": self._prefixes.bytes,
             "slots_bytes_limit": 0 if self._runner is None else self._runner.bytes,
+            "stacks_bytes": 0 if self._runner is None else self._runner.stacks_bytes,
             "handwritten": float(self._handwritten),
         }
         return EngineState(

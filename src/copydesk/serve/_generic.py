@@ -66,6 +66,11 @@ class GenericRunner:
             own=weights,
         )
 
+    @property
+    def stacks_bytes(self) -> int:
+        """Nothing: adapters are used as they are."""
+        return 0
+
     @torch.inference_mode()
     def open(self, slot: int, adapter: Prepared | None) -> int:
         """Take an empty slot; a prefix is laid into it."""

@@ -25,6 +25,8 @@ from copydesk.serve._stacks import FusedAdapter, FusedPair, Place, Rows, Stack, 
 
 _STACKS = 8
 """Sets of adapters whose stacks are kept."""
+_STACK_BYTES = 256 << 20
+"""What they may take, but for the two that were used last."""
 
 
 class HandwrittenRunner:
@@ -61,6 +63,11 @@ class HandwrittenRunner:
     def bytes(self) -> int:
         """Keys and values of all slots, full."""
         return self._slots.bytes
+
+    @property
+    def stacks_bytes(self) -> int:
+        """What the stacks of adapters take."""
+        return sum(stack.bytes for stack in list(self._stacks.values()))
 
     @torch.inference_mode()
     def prepare(self, weights: AdapterWeights) -> Prepared:
@@ -190,7 +197,7 @@ class HandwrittenRunner:
             key = tuple(id(adapter) for adapter in adapters)
             if self._rows is None or self._rows[0] != key:
                 self._rows = key, Rows(0, adapters, self._stack(adapters))
-            self._rows[1].stack.settle()
+            self._rows[1].settle()
             routes.append(self._rows[1])
         for prompt in turn.prompts:
             adapter = self._adapters[prompt.slot]
@@ -206,9 +213,11 @@ class HandwrittenRunner:
         if stack is None:
             # A stack holds its adapters, so that no other can get their ids while it is kept.
             stack = self._stacks[key] = Stack(list(chosen.values()), packs=self._packs)
-            if len(self._stacks) > _STACKS:
-                self._stacks.popitem(last=False)
         self._stacks.move_to_end(key)
+        while len(self._stacks) > 2 and (
+            len(self._stacks) > _STACKS or self.stacks_bytes > _STACK_BYTES
+        ):
+            self._stacks.popitem(last=False)
         return stack
 
     def _embed(self, turn: Turn) -> torch.Tensor:

@@ -76,6 +76,11 @@ class Runner(Protocol):
         ...
 
     @property
+    def stacks_bytes(self) -> int:
+        """What is held beside the adapters to run them faster."""
+        ...
+
+    @property
     def takes_parts(self) -> bool:
         """Whether a prompt may be run in several stretches, and slots copied out and in."""
         ...

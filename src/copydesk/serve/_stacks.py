@@ -91,8 +91,8 @@ def fuse_pairs(
 class _Beside:
     """The pairs of all adapters of a stack at one place."""
 
-    a: torch.Tensor
-    b: torch.Tensor
+    pair: tuple[torch.Tensor, torch.Tensor] | None
+    """A [S, D] and B [O, S]; None once they are packed."""
     owners: tuple[int, ...]
     """Of each column: the adapter's number in the stack."""
     packed_a: PackedLinear | None = None
@@ -100,14 +100,18 @@ class _Beside:
     wide: tuple[torch.Tensor, torch.Tensor] | None = None
     """A' [D, S] and B' [S, O] in float32, for few rows."""
 
-    def add_few(self, x: torch.Tensor, y: torch.Tensor, mask: torch.Tensor | None) -> None:
-        """Add few rows' products in float32."""
-        if self.wide is None:
-            self.wide = self.a.float().T.contiguous(), self.b.float().T.contiguous()
-        low = x.float() @ self.wide[0]
-        if mask is not None:
-            low.mul_(mask)
-        y.add_(low @ self.wide[1])
+    def widen(self) -> bool:
+        """Hold the pair in float32, if it is not packed already."""
+        if self.wide is None and self.pair is not None:
+            a, b = self.pair
+            self.wide = a.float().T.contiguous(), b.float().T.contiguous()
+        return self.wide is not None
+
+    def pack(self) -> None:
+        """Hold the pair in oneDNN's layout alone."""
+        assert self.pair is not None
+        self.packed_a, self.packed_b = PackedLinear(self.pair[0]), PackedLinear(self.pair[1])
+        self.pair = None
 
 
 class Stack:
@@ -117,13 +121,24 @@ class Stack:
         self.adapters = tuple(adapters)
         self.packs = packs
         self._steps = 0
+        self.widened = False
+        """Few rows ran, so that the pairs are held in float32 too."""
+        self._bytes = sum(
+            pair.a.nbytes + pair.b.nbytes for each in adapters for pair in each.pairs.values()
+        )
         self.places: dict[Place, _Beside] = {}
         for place in {place for adapter in adapters for place in adapter.pairs}:
             own = [(number, each.pairs.get(place)) for number, each in enumerate(adapters)]
             pairs = [(number, pair) for number, pair in own if pair is not None]
             self.places[place] = _Beside(
-                a=torch.cat([pair.a for _, pair in pairs]),
-                b=torch.cat([pair.b for _, pair in pairs], dim=1),
+                pair=(
+                    (pairs[0][1].a, pairs[0][1].b)
+                    if len(pairs) == 1
+                    else (
+                        torch.cat([pair.a for _, pair in pairs]),
+                        torch.cat([pair.b for _, pair in pairs], dim=1),
+                    )
+                ),
                 owners=tuple(number for number, pair in pairs for _ in range(len(pair.a))),
             )
 
@@ -132,8 +147,12 @@ class Stack:
         self._steps += 1
         if self.packs and self._steps == _PACK_AFTER:
             for beside in self.places.values():
-                beside.packed_a = PackedLinear(beside.a)
-                beside.packed_b = PackedLinear(beside.b)
+                beside.pack()
+
+    @property
+    def bytes(self) -> int:
+        """About what it takes beside the adapters; float32 for few rows is twice as much again."""
+        return self._bytes * (3 if self.widened else 1)
 
 
 class Rows:
@@ -150,6 +169,7 @@ class Rows:
         for adapter in adapters:
             self._numbers.append(-1 if adapter is None else numbers[id(adapter)])
         self._few = stack.packs and len(adapters) <= _FEW
+        stack.widened |= self._few
         self._alone = len(stack.adapters) == 1 and min(self._numbers) == 0
         self._masks: dict[tuple[int, ...], torch.Tensor] = {}
         self._factors: dict[Place, torch.Tensor | None] = {}
@@ -166,23 +186,25 @@ class Rows:
         whole = self.start == 0 and self.end == len(x)
         own = x if whole else x[self.start : self.end]
         into = y if whole else y[self.start : self.end]
-        if self._few:
-            beside.add_few(own, into, None if self._alone else self._mask(beside.owners, x))
+        mask = None if self._alone else self._mask(beside.owners, x)
+        if self._few and beside.widen() and beside.wide is not None:
+            low = own.float() @ beside.wide[0]
+            if mask is not None:
+                low.mul_(mask)
+            into.add_(low @ beside.wide[1])
             return y
         if beside.packed_a is not None and beside.packed_b is not None:
-            if self._alone:
-                low = beside.packed_a(own)
-            else:
-                low = beside.packed_a.times(own, self._mask(beside.owners, x))
+            low = beside.packed_a(own) if mask is None else beside.packed_a.times(own, mask)
             added = beside.packed_b.add(low, into)
             if whole:
                 return added
             into.copy_(added)
             return y
-        low = functional.linear(own, beside.a)
-        if not self._alone:
-            low.mul_(self._mask(beside.owners, x))
-        into.addmm_(low, beside.b.T)
+        assert beside.pair is not None
+        low = functional.linear(own, beside.pair[0])
+        if mask is not None:
+            low.mul_(mask)
+        into.addmm_(low, beside.pair[1].T)
         return y
 
     def scale(self, place: Place, y: torch.Tensor) -> torch.Tensor:
@@ -199,6 +221,11 @@ class Rows:
     def has_factors(self) -> bool:
         """Whether any row has DoRA's."""
         return self._any_factors
+
+    def settle(self) -> None:
+        """Count a step of these rows; few of them are no reason to pack."""
+        if not self._few:
+            self.stack.settle()
 
     def _mask(self, owners: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
         mask = self._masks.get(owners)

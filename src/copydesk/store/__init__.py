@@ -22,6 +22,7 @@ from copydesk.store._bundles import Bundle, read_bundle, unpack_bundle, write_bu
 from copydesk.store._catalogue import Catalogue, ClientRow, Entry
 from copydesk.store._files import (
     append_line,
+    dead_parts,
     file_sha256,
     folder_bytes,
     json_bytes,
@@ -46,6 +47,7 @@ __all__ = [
     "building",
     "changed_file",
     "code_revision",
+    "dead_parts",
     "file_sha256",
     "fingerprint",
     "folder_bytes",

@@ -17,6 +17,8 @@ from copydesk.errors import CopydeskError, Damaged, InvalidInput, NoRoom
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No room: on the disk, in the user's quota, or under the largest file size that is allowed."""
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+_OWNER = re.compile(r"\.(\d{1,10})(?:-[0-9a-f]+)?\.part$")
+"""At the end of the name of a file that is being written: its writer's process number."""
 _NO_PATH = {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 
 
@@ -106,6 +108,16 @@ def _remove_parts(path: Path) -> None:
         owner = part.name.removeprefix(start).removesuffix(".part")
         if part.name.startswith(start) and owner.isdecimal() and not is_running(int(owner)):
             part.unlink(missing_ok=True)
+
+
+def dead_parts(folder: Path) -> list[Path]:
+    """Files anywhere below `folder` that processes left which died while they wrote them."""
+    found: list[Path] = []
+    for part in folder.rglob(".*.part"):
+        owner = _OWNER.search(part.name)
+        if owner and part.is_file() and not is_running(int(owner[1])):
+            found.append(part)
+    return sorted(found)
 
 
 def is_running(process: int) -> bool:

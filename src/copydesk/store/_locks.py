@@ -13,12 +13,16 @@ from filelock import FileLock, Timeout
 from copydesk.errors import InUse
 from copydesk.store._files import storage_errors
 
+_BLINK = 0.2
+_LONGEST_LOOK = 10.0
 _USER = ".user-"
 """Between the name of what is shared and who shares it."""
 
 
 @contextlib.contextmanager
-def held(folder: Path, name: str, *, doing: str, forget: bool = False) -> Generator[None]:
+def held(
+    folder: Path, name: str, *, doing: str, forget: bool = False, wait: float = _BLINK
+) -> Generator[None]:
     """Hold the lock `name` of a workspace for the length of the block.
 
     Args:
@@ -27,6 +31,8 @@ def held(folder: Path, name: str, *, doing: str, forget: bool = False) -> Genera
         doing: what for, as the other process is told.
         forget: remove the lock's file at the end, for a name that is no more, unless the block
             raises.
+        wait: seconds to wait for it. Who only looks whether it is held (`holder_of`) holds it for a
+            moment, which is not to be taken for use.
 
     Raises:
         InUse: another process holds it; the message says which, what it does, on which host and
@@ -38,11 +44,10 @@ def held(folder: Path, name: str, *, doing: str, forget: bool = False) -> Genera
     note = folder / f"{name}.holder"
     try:
         with storage_errors(folder):
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=wait, poll_interval=_BLINK / 20)
     except Timeout as error:
-        holder = note.read_text(encoding="utf-8") if note.exists() else "another process"
         raise InUse(
-            f"{name} is in use by {holder}", todo="Wait until it ends, then try again."
+            f"{name} is in use by {_told(note)}", todo="Wait until it ends, then try again."
         ) from error
     try:
         with storage_errors(note):
@@ -68,9 +73,8 @@ def shared(folder: Path, name: str, *, doing: str) -> Generator[None]:
         name: what is used.
         doing: what for, as others are told.
     """
-    with held(
-        folder, f"{name}{_USER}{os.getpid()}-{uuid.uuid4().hex[:8]}", doing=doing, forget=True
-    ):
+    own = f"{name}{_USER}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    with held(folder, own, doing=doing, forget=True, wait=_LONGEST_LOOK):
         yield
 
 
@@ -97,7 +101,7 @@ def holder_of(folder: Path, name: str, *, tidy: bool = True) -> str | None:
         with storage_errors(folder):
             lock.acquire(timeout=0)
     except Timeout:
-        return note.read_text(encoding="utf-8") if note.exists() else "another process"
+        return _told(note)
     try:
         if tidy:
             note.unlink(missing_ok=True)
@@ -106,6 +110,14 @@ def holder_of(folder: Path, name: str, *, tidy: bool = True) -> str | None:
     finally:
         lock.release()
     return None
+
+
+def _told(note: Path) -> str:
+    """What a holder says of itself; it may not have come to that yet, or be gone again."""
+    try:
+        return note.read_text(encoding="utf-8") or "another process"
+    except FileNotFoundError:
+        return "another process"
 
 
 def _forget(file: Path) -> None:

@@ -124,8 +124,11 @@ def size_run(
     dtype = _dtype(found, run.dtype, machine)
     preferred = max(MICRO_TOKENS, run.max_length)
     length = min(run.max_length, max(run.batch_tokens, 16))
-    at_once = max(length, min(preferred, run.batch_tokens) // length * length)
-    lengths = [length] * (at_once // length)
+    on_cpu = machine.device.kind == "cpu"
+    # Adapters run two batches of half the tokens side by side on a CPU; see models/_side_by_side.
+    lanes = 2 if on_cpu and found.leaves == "adapter" and length <= preferred // 2 else 1
+    packed = lanes * (preferred // lanes // length)
+    lengths = [length] * max(1, min(packed, run.batch_tokens // length))
     half = lengths[: len(lengths) // 2] or [max(16, length // 2)]
     examples = max(1, run.batch_tokens // length)
 
@@ -138,6 +141,7 @@ def size_run(
             lengths=of,
             answer_share=answer_share,
             accumulates=accumulates,
+            on_cpu=on_cpu,
         )
 
     again = examples >= 2 * len(lengths)

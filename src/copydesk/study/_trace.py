@@ -105,6 +105,7 @@ def trace_micro(
     lengths: Sequence[int],
     answer_share: float,
     accumulates: bool,
+    on_cpu: bool = True,
 ) -> Trace:
     """Count one micro-batch's forward and backward pass.
 
@@ -116,6 +117,7 @@ def trace_micro(
         lengths: tokens of each example that is packed.
         answer_share: part of an example's tokens that carries loss.
         accumulates: an earlier micro-batch of the same step has left its gradients.
+        on_cpu: attention is ours for CPUs; otherwise PyTorch's fused kernel.
 
     Raises:
         InvalidInput: transformers cannot build it, or the method does not fit it.
@@ -123,13 +125,13 @@ def trace_micro(
     layers = int(config.get_text_config().num_hidden_layers)
     examples = [_example(length, answer_share) for length in lengths]
     if layers <= DEPTHS[1]:
-        ledger = _run(config, method, own, dtype, examples, accumulates)
+        ledger = _run(config, method, own, dtype, examples, accumulates, on_cpu)
         peak = max(ledger.peaks, key=lambda held: held.total)
         return Trace(
             peak=peak, work=dict(ledger.work), tokens=sum(lengths), trained=dict(ledger.trained)
         )
     shallow, deep = (
-        _run(_with_depth(config, depth), method, own, dtype, examples, accumulates)
+        _run(_with_depth(config, depth), method, own, dtype, examples, accumulates, on_cpu)
         for depth in DEPTHS
     )
     share = (layers - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0])
@@ -218,8 +220,9 @@ def _run(
     dtype: torch.dtype,
     examples: Sequence[Encoded],
     accumulates: bool,
+    on_cpu: bool,
 ) -> "_Ledger":
-    tuned = _prepared(config, method, own, dtype)
+    tuned = _prepared(config, method, own, dtype, on_cpu)
     head: Any = tuned.model.get_output_embeddings()
     tuned.model.train()
     ledger = _Ledger(rows=int(head.weight.shape[0]))
@@ -235,7 +238,9 @@ def _run(
     return ledger
 
 
-def _prepared(config: PretrainedConfig, method: str, own: Any, dtype: torch.dtype) -> Tuned:
+def _prepared(
+    config: PretrainedConfig, method: str, own: Any, dtype: torch.dtype, on_cpu: bool = True
+) -> Tuned:
     """The method on the architecture without numbers."""
     found = find_method(method)
     changes: dict[str, Any] = {}
@@ -246,7 +251,11 @@ def _prepared(config: PretrainedConfig, method: str, own: Any, dtype: torch.dtyp
     own = replace(own, **changes)
     with _Ledger(rows=0), _Kernels():
         base = hollow_base(
-            config, config.model_type, dtype=dtype, quantisation=found.quantisation(own)
+            config,
+            config.model_type,
+            dtype=dtype,
+            quantisation=found.quantisation(own),
+            on_cpu=on_cpu,
         )
         with warnings.catch_warnings():
             # PEFT 0.21 says of experts that its own rank pattern matches nothing, and follows it.

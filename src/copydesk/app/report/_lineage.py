@@ -66,6 +66,11 @@ def _steps(lineage: Lineage) -> tuple[tuple[str, str], ...]:
             f"{_units.plural(len(lineage.pages), 'page')} trained on, {lineage.heldout:,} held out",
         ),
         ("Rights", _counted(lineage.rights) or _units.NONE),
+        *(
+            (("Withdrawn since", _units.plural(lineage.withdrawn, "page")),)
+            if lineage.withdrawn
+            else ()
+        ),
     )
 
 

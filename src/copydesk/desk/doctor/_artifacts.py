@@ -13,6 +13,7 @@ from copydesk.errors import AlreadyThere, CopydeskError, Damaged
 from copydesk.store import (
     Entry,
     Keyring,
+    dead_parts,
     leftovers,
     open_artifact,
     storage_errors,
@@ -95,6 +96,12 @@ def unfinished(place: Place) -> Iterator[Case]:
                 mend=lambda folder=folder: remove(folder),
                 done="It was removed; no row named it.",
             )
+    for file in dead_parts(place.root):
+        yield Case(
+            trouble=note("leftovers", "A process died while it wrote this", file, f"Use: {REPAIR}"),
+            mend=lambda file=file: remove(file),
+            done="It was removed; the file that it was to replace is as it was.",
+        )
 
 
 def artifact(

@@ -93,6 +93,7 @@ def _parts(
     yield lambda: _artifacts.of_the_workspace(place, files=files)
     yield lambda: [] if old else _workspace.promotions(place)
     yield lambda: _artifacts.unfinished(place)
+    yield lambda: _workspace.erased_pages(place, receipts)
     yield lambda: _workspace.withdrawals(place)
     yield lambda: _workspace.caches(place)
     yield lambda: _workspace.locks(place)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from copydesk.desk._config import CONFIG_FILE
 from copydesk.desk._erasing import Receipt, erase_client, pending_erasures, read_receipt
-from copydesk.desk._place import Place
+from copydesk.desk._place import FOUNDATIONS, Place
 from copydesk.desk._withdrawing import marks
 from copydesk.desk.doctor._artifacts import remove
 from copydesk.desk.doctor._troubles import BACKUP, REPAIR, Case, error, note
@@ -125,6 +125,18 @@ def strays(place: Place, receipts: tuple[Receipt, ...]) -> Iterator[Case]:
                 mend=lambda client=client: place.catalogue.add_client(client),
                 done="The client is in the catalogue again.",
             )  # fmt: skip
+
+
+def erased_pages(place: Place, receipts: tuple[Receipt, ...]) -> Iterator[Case]:
+    """What is still here that learned from the pages of clients that were erased."""
+    there = {entry.digest for entry in place.catalogue.listed()}
+    for receipt in receipts:
+        for item in receipt.learned:
+            folder = place.root / FOUNDATIONS / str(item["name"])
+            if folder.is_dir() if item["kind"] == "foundation" else item["digest"] in there:
+                what = f"{item['kind']} {item['name']} learned from pages that were erased since"
+                todo = "Train a new foundation without them, and the clients on it anew."
+                yield Case(trouble=note("erased pages", what, receipt.path, todo))
 
 
 def withdrawals(place: Place) -> Iterator[Case]:
