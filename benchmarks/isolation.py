@@ -226,8 +226,9 @@ def main() -> None:
                 register(workspace, client, info, spoiled(first, place / client, value))
         print("adapters are trained", file=sys.stderr)
         log = place / "serve.log"
-        room = ("--max-running", "8", "--max-adapters", "10", "--max-waiting", "512")
-        with copydesk_serve(place / "agency", *room, log=log) as server:
+        more = ("--max-running", "8", "--max-adapters", "8", "--max-waiting", "512")
+        more += ("--dtype", "float32")
+        with copydesk_serve(place / "agency", *more, log=log) as server:
             seconds = run(server["url"], place / "agency", clients, info, given, seen)
             state = httpx2.get(f"{server['admin_url']}/state").json()
     counts = seen.counts

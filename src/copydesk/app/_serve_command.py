@@ -36,6 +36,9 @@ def serve(
     quantise: Annotated[
         Literal["int8", "int4"] | None, typer.Option(help="Hold the base in fewer bits.")
     ] = None,
+    dtype: Annotated[
+        Literal["auto", "bfloat16", "float32"], typer.Option(help="Of the embedded engine.")
+    ] = "auto",
     max_tokens: Annotated[int, typer.Option(help="Of one answer.", min=1)] = 4096,
     request_seconds: Annotated[
         float, typer.Option(help="Longest time of a request.", min=0.1)
@@ -92,6 +95,7 @@ def serve(
                     "quantise": quantise,
                 },
                 _tell,
+                dtype=dtype,
             )
         else:
             wish = desk.VllmWish(

@@ -22,8 +22,17 @@ _AGAIN_SECONDS = 120.0
 """An engine that fails again within this time is loaded anew, not only started again."""
 
 
-def serve_embedded(place: Place, settings: Mapping[str, Any], told: Told) -> Serving:
+def serve_embedded(
+    place: Place, settings: Mapping[str, Any], told: Told, *, dtype: str = "auto"
+) -> Serving:
     """Start the embedded engine; `settings` are `serve.EngineSettings`'.
+
+    Args:
+        place: the workspace, whose base it runs.
+        settings: limits and choices.
+        told: hears when it goes down and comes up.
+        dtype: of the base's weights: `auto`, `bfloat16` or `float32`. What is written does not
+            depend on what is written beside it but for rounding, and bfloat16 rounds coarsely.
 
     Raises:
         UnknownName: the base is not here yet.
@@ -36,7 +45,7 @@ def serve_embedded(place: Place, settings: Mapping[str, Any], told: Told) -> Ser
         chosen = EngineSettings(**settings)
     except TypeError as error:
         raise InvalidInput(f"The engine has no such setting: {error}") from error
-    start = _Embedded(info=info, settings=chosen)
+    start = _Embedded(info=info, settings=chosen, dtype=dtype)
     return Serving(
         engine=Supervised(start, on_event=told),
         base_name=info.name,
@@ -102,6 +111,7 @@ class _Embedded:
 
     info: BaseInfo
     settings: Any
+    dtype: str
     _restarted: float = field(default=-_AGAIN_SECONDS)
 
     def __call__(self, before: Engine | None) -> Engine:
@@ -112,7 +122,7 @@ class _Embedded:
                 return before
             before.stop()
         device = pick_device()
-        base = load_base(self.info, device=device, dtype=pick_dtype("auto", device))
+        base = load_base(self.info, device=device, dtype=pick_dtype(self.dtype, device))
         return start_engine(base, self.settings)
 
     def _brought_up(self, engine: "LocalEngine") -> bool:

@@ -253,12 +253,16 @@ class ModelVerbs:
         return export_version(self._place, ref, to=to, folder=Path(folder).expanduser())
 
     def serve_embedded(
-        self, settings: Mapping[str, Any], told: Callable[[Event, str], None]
+        self,
+        settings: Mapping[str, Any],
+        told: Callable[[Event, str], None],
+        *,
+        dtype: str = "auto",
     ) -> Serving:
         """Start the embedded engine over the workspace's base; see `desk._engines`."""
         from copydesk.desk._engines import serve_embedded
 
-        return serve_embedded(self._place, settings, told)
+        return serve_embedded(self._place, settings, told, dtype=dtype)
 
     def serve_vllm(self, wish: VllmWish, told: Callable[[Event, str], None]) -> Serving:
         """Reach a vLLM, or start one, over the workspace's base; see `desk._engines`."""

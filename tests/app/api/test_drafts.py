@@ -1,6 +1,7 @@
 """Drafts over HTTP: written by the running engine, checked, kept, with the request's id."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,3 +93,35 @@ def test_hanging_up_ends_the_writing(server: Served, engine: Handled, root: Path
         while engine.busy:
             pass
         assert len(workspace.drafts()) == before
+
+
+def test_drafts_do_not_hold_up_answers_and_are_bounded(server: Served, engine: Handled) -> None:
+    engine.hold.clear()
+    statuses: list[int] = []
+
+    def write() -> None:
+        asked = {"model": "acme", "brief": BRIEF | {"length": 5}, "temperature": 0}
+        statuses.append(server.post("/v1/drafts", asked).status_code)
+
+    threads = [threading.Thread(target=write) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + 30
+    while len(statuses) < 2:  # eight are being written, two are told to come again
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert statuses == [429, 429]
+    chat = {"model": "acme", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
+    answers: list[int] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(server.post("/v1/chat/completions", chat).status_code)
+    )
+    before = engine.busy
+    asking.start()
+    while engine.busy == before:  # it reached the engine, past all that is being written
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    engine.hold.set()
+    for thread in (*threads, asking):
+        thread.join()
+    assert answers == [200] and statuses.count(429) == 2

@@ -1,6 +1,5 @@
 """Drafts by a running engine: a brief in, checked drafts out, which are kept in the workspace."""
 
-import asyncio
 from dataclasses import asdict
 from typing import Any
 
@@ -50,7 +49,7 @@ async def draft(request: Request, service: Service, asked: DraftRequest) -> Resp
     turn = _Turn(service, visit, asked, model, brief)
     try:
         left = service.limits.seconds + service.limits.grace_seconds - visit.seconds
-        drafts = await unless_gone(request.receive, asyncio.to_thread(turn.write), seconds=left)
+        drafts = await unless_gone(request.receive, service.drafters.run(turn.write), seconds=left)
     except CopydeskError as error:
         raise problem_of(error, late=visit.seconds >= service.limits.seconds) from error
     finally:

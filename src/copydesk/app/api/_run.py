@@ -188,6 +188,7 @@ async def serve(
         counting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await counting
+        await asyncio.to_thread(service.drafters.close)
         service.front.close()
         say("stopped")
 
