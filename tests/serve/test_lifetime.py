@@ -85,9 +85,10 @@ def test_a_crash_is_heard_by_all_and_the_engine_starts_again(
     ref = write_adapter(base.info, tmp_path / "one", lora_r=4)
     before = engine.submit(ask("calm", ref)).result(60).completion.text
     runner: Any = engine._runner
-    inner, calls = runner.run, []
+    inner, calls, submitted = runner.run, [], threading.Event()
 
     def run(stretches: Sequence[Stretch]) -> torch.Tensor:
+        assert submitted.wait(60)
         calls.append(len(stretches))
         if len(calls) == 3:
             raise MemoryError("none left")
@@ -95,6 +96,7 @@ def test_a_crash_is_heard_by_all_and_the_engine_starts_again(
 
     runner.run = run
     jobs = [engine.submit(ask(f"{n}", ref, sampling=LONG)) for n in range(4)]
+    submitted.set()
     for job in jobs:
         with pytest.raises(EngineDown, match="MemoryError"):
             job.result(60)
