@@ -1,6 +1,8 @@
 """Queues, deadlines, crashes, stopping; all of it counted in steps, not in seconds."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,9 +85,10 @@ def test_a_crash_is_heard_by_all_and_the_engine_starts_again(
     ref = write_adapter(base.info, tmp_path / "one", lora_r=4)
     before = engine.submit(ask("calm", ref)).result(60).completion.text
     runner: Any = engine._runner
-    inner, calls = runner.run, []
+    inner, calls, submitted = runner.run, [], threading.Event()
 
     def run(stretches: Sequence[Stretch]) -> torch.Tensor:
+        assert submitted.wait(60)
         calls.append(len(stretches))
         if len(calls) == 3:
             raise MemoryError("none left")
@@ -93,6 +96,7 @@ def test_a_crash_is_heard_by_all_and_the_engine_starts_again(
 
     runner.run = run
     jobs = [engine.submit(ask(f"{n}", ref, sampling=LONG)) for n in range(4)]
+    submitted.set()
     for job in jobs:
         with pytest.raises(EngineDown, match="MemoryError"):
             job.result(60)
@@ -185,3 +189,52 @@ def test_a_quiet_share_gathers_no_claim() -> None:
         queue.charge(task.request.share, 10)
         order.append(task.request.share)
     assert 9 <= order.count("new") <= 11
+
+
+def test_a_listener_that_fails_at_the_end_harms_nobody(engine: LocalEngine) -> None:
+    def fail(_: Any) -> None:
+        raise ValueError("gone")
+
+    jobs = [engine.submit(ask(f"{n}"), on_end=fail) for n in range(3)]
+    assert all(job.result(60).completion.tokens for job in jobs)
+    assert engine.submit(ask("after")).result(60).completion.tokens
+    assert engine.state().status == "ready"
+
+
+def test_a_fault_while_a_task_gets_its_slot_is_heard(engine: LocalEngine) -> None:
+    """The task that was between the queue and the batch is answered too."""
+    runner: Any = engine._runner
+
+    def fail(*_: Any) -> int:
+        raise RuntimeError("no slot")
+
+    runner.open = fail
+    jobs = [engine.submit(ask(f"{n}")) for n in range(1)]
+    for job in jobs:
+        with pytest.raises(EngineDown, match="RuntimeError"):
+            job.result(60)
+
+
+def test_what_was_not_run_is_given_back_to_its_share(engine: LocalEngine) -> None:
+    held = Held(engine)
+    first = engine.submit(ask("hold", share="a"))
+    assert held.inside.wait(60)
+    dropped = [engine.submit(ask(f"{n}", share="b", sampling=LONG)) for n in range(3)]
+    for job in dropped:
+        job.cancel()
+    held.go.set()
+    for job in dropped:
+        with pytest.raises(Cancelled):
+            job.result(60)
+    first.result(60)
+    assert engine._queue._used["b"] < LONG.max_new_tokens
+
+
+def test_stopping_frees_what_it_held(base: Base) -> None:
+    engine = start_engine(base, SETTINGS)
+    engine.submit(ask("x")).result(60)
+    freed = weakref.ref(engine._runner)
+    engine.stop()
+    gc.collect()
+    assert freed() is None
+    assert engine.state().figures["finished_total"] == 1

@@ -37,7 +37,7 @@ class Batch:
         """Take what runs.
 
         Args:
-            on_end: called with each task that ended and the tokens that it wrote.
+            on_end: called with each task that ended and the tokens that were run for it.
         """
         self._base = base
         self._runner = runner
@@ -137,6 +137,10 @@ class Batch:
         self.seconds["running"] += ran - began
         self.seconds["drawing"] += time.perf_counter() - ran
 
+    def free(self) -> None:
+        """Let go of what ran it; afterwards only its counts may be asked for."""
+        del self._runner, self._base, self._prefixes, self._grammars, self._names
+
     def fail(self, error: CopydeskError) -> None:
         """End everything with an error; the slots are not touched."""
         for run in self._running:
@@ -182,6 +186,9 @@ class Batch:
                 ),
                 clean=False,
             )
+            return
+        if drawn.failure is not None:
+            self._end(run, drawn.failure)
             return
         if run.first is None:
             run.first = time.monotonic()
@@ -248,7 +255,7 @@ class Batch:
         self._running.remove(run)
         self._runner.close(run.slot, clean=clean)
         heapq.heappush(self._free, run.slot)
-        self._on_end(run.task, run.new)
+        self._on_end(run.task, run.at)
         if isinstance(how, CopydeskError):
             self.counts["failed"] += 1
             run.task.end(how)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from copydesk.errors import CopydeskError
 from copydesk.records import Sampling
 
 _FIRST = 256
@@ -50,6 +51,8 @@ class Drawn:
     token: int
     finite: bool = True
     """False where the logits hold NaN or infinity: the row is lost."""
+    failure: CopydeskError | None = None
+    """Why nothing could be drawn from finite logits."""
     logprob: float = 0.0
     top: tuple[tuple[int, float], ...] = ()
 
@@ -69,7 +72,11 @@ def draw(logits_RV: torch.Tensor, drawers: Sequence[Drawer]) -> list[Drawn]:
             drawn.append(Drawn(token=0, finite=False))
             continue
         logits_V = logits_RV[row]
-        token = best[row] if drawer.plain else _chosen(logits_V, drawer)
+        try:
+            token = best[row] if drawer.plain else _chosen(logits_V, drawer)
+        except CopydeskError as error:
+            drawn.append(Drawn(token=0, failure=error))
+            continue
         drawer.note((token,))
         if drawer.logprobs is None:
             drawn.append(Drawn(token=token))

@@ -22,6 +22,8 @@ from copydesk.serve._shelf import Shelf
 from copydesk.serve._tasks import Task
 
 _LOG = logging.getLogger(__name__)
+_CHARACTERS = 128
+"""Of a prompt, at most so many times the positions of a slot: longer ones are not even encoded."""
 _AHEAD = 4
 """Requests whose adapters are read while all slots are taken."""
 
@@ -45,6 +47,8 @@ class LocalEngine:
         self._shelf = Shelf(base, runner.prepare, limit=settings.max_adapters, on_ready=self._poke)
         self._queue = FairQueue(settings.max_waiting)
         self._staged: list[Task] = []
+        self._starting: list[Task] = []
+        """Taken from those that are staged, and not yet in the batch."""
         self._changed = threading.Condition()
         self._poked = False
         self._status = "down"
@@ -83,6 +87,13 @@ class LocalEngine:
     ) -> Job:
         """Queue a continuation; see `records.Engine`."""
         self._check(request)
+        texts = [request.prompt] if isinstance(request.prompt, str) else request.prompt
+        size = sum(len(each if isinstance(each, str) else each.content) for each in texts)
+        if size > _CHARACTERS * self._length:
+            raise InvalidInput(
+                f"The prompt has {size} characters; {self._length} tokens are read at most",
+                todo="Shorten it.",
+            )
         prompt = self._prompts.encode(request.prompt)
         room = self._length - len(prompt)
         if room < 1:
@@ -156,6 +167,8 @@ class LocalEngine:
             self._thread.join()
         self._shelf.close()
         self._prefixes.clear()
+        if self._runner is not None:
+            self._batch.free()
         self._runner = None
         free_memory()
 
@@ -240,15 +253,17 @@ class LocalEngine:
                         self._queue.remove(task)
             self._stage()
             ready = [task for task in self._staged if task.lease is None or task.lease.ready]
-            starting = ready[: self._batch.room]
-            for task in starting:
+            self._starting = ready[: self._batch.room]
+            for task in self._starting:
                 self._staged.remove(task)
-        for task in starting:
+        while self._starting:
+            task = self._starting[0]
             try:
                 weights = None if task.lease is None else task.lease.weights
                 self._batch.start(task, weights)
             except CopydeskError as error:
                 ended.append((task, error))
+            self._starting.pop(0)
         for task, error in ended:
             self._batch.counts["cancelled" if isinstance(error, Cancelled) else "failed"] += 1
             self._settle(task, 0)
@@ -266,24 +281,28 @@ class LocalEngine:
                 if task.lease is None:  # all in memory are in use
                     return
             self._queue.remove(task)
-            self._queue.charge(task.request.share, len(task.prompt) + task.limit)
+            task.charged = len(task.prompt) + task.limit
+            self._queue.charge(task.request.share, task.charged)
             self._staged.append(task)
 
-    def _settle(self, task: Task, written: int) -> None:
-        """Give back to a share what was charged for tokens that were not written."""
+    def _settle(self, task: Task, ran: int) -> None:
+        """Give back to a share what was charged for tokens that were not run."""
         with self._changed:
-            self._queue.charge(task.request.share, written - task.limit)
-            if written:
+            if task.charged:
+                self._queue.charge(task.request.share, ran - task.charged)
+                task.charged = 0
+            if ran:
                 taken = time.monotonic() - task.submitted
                 self._task_seconds += 0.1 * (taken - self._task_seconds)
 
     def _give_up(self, error: EngineDown) -> None:
         with self._changed:
             self._status = "down"
-            left = [*self._queue, *self._staged]
+            left = [*self._queue, *self._staged, *self._starting]
             for task in list(self._queue):
                 self._queue.remove(task)
             self._staged.clear()
+            self._starting.clear()
         self._batch.fail(error)
         for task in left:
             task.end(error)

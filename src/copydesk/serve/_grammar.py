@@ -31,11 +31,26 @@ class Grammar:
         return bool(self._matcher.is_stopped())
 
     def restrict(self, scores_V: torch.Tensor) -> None:
-        """Leave only what may come next."""
-        self._matcher.unsafe_compute_mask_ptr(self._mask.data_ptr(), self._mask.nbytes)
+        """Leave only what may come next.
+
+        Raises:
+            InvalidInput: the schema leads to more than can be followed.
+        """
+        try:
+            self._fill()
+        except (ValueError, RuntimeError) as error:
+            raise InvalidInput(
+                f"The JSON schema cannot be followed further: {str(error).splitlines()[0]}",
+                todo="Make it simpler.",
+            ) from error
         allowed = ((self._mask[0, :, None] >> self._bits) & 1).flatten()[: len(scores_V)].bool()
         scores_V[: len(allowed)].masked_fill_(~allowed.to(scores_V.device), -torch.inf)
         scores_V[len(allowed) :] = -torch.inf
+
+    def _fill(self) -> None:
+        if self._matcher.is_error():
+            raise ValueError(self._matcher.get_error())
+        self._matcher.unsafe_compute_mask_ptr(self._mask.data_ptr(), self._mask.nbytes)
 
     def take(self, token: int) -> None:
         """Go on behind a token."""

@@ -20,6 +20,10 @@ from copydesk.store import open_artifact
 _LOG = logging.getLogger(__name__)
 
 
+def _closed(_: AdapterWeights) -> Prepared:
+    raise AssertionError("the shelf is closed")
+
+
 class _Entry:
     __slots__ = ("error", "pins", "weights")
 
@@ -115,8 +119,11 @@ class Shelf:
         return Lease(self, ref.digest, entry)
 
     def close(self) -> None:
-        """Read no more."""
+        """Read no more, and let go of everything; nothing is leased afterwards."""
         self._reader.shutdown(wait=True, cancel_futures=True)
+        with self._lock:
+            self._entries.clear()
+            self._prepare = _closed
 
     def _make_room(self) -> bool:
         for digest, entry in self._entries.items():

@@ -1,5 +1,6 @@
 """A request on its way through the engine: what the caller holds, and what the engine knows."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from copydesk.records import Completion, Generate, Generated, Job, Piece
 from copydesk.serve._drawing import Drawer
 from copydesk.serve._shelf import Lease
 from copydesk.serve._text import TextStream
+
+_LOG = logging.getLogger(__name__)
 
 
 class Task:
@@ -33,6 +36,8 @@ class Task:
         """New tokens at most."""
         self.submitted = time.monotonic()
         self.lease: Lease | None = None
+        self.charged = 0
+        """Tokens that its share was charged for."""
         self.cancelled = False
         self._on_piece = on_piece
         self._on_end = on_end
@@ -83,7 +88,10 @@ class Task:
             self.lease = None
         self._done.set()
         if self._on_end is not None:
-            self._on_end(self)
+            try:
+                self._on_end(self)
+            except Exception:  # noqa: BLE001 - a listener's fault must not end the others' texts
+                _LOG.exception("a listener failed at the end of its request")
 
     def reason_to_end(self) -> Cancelled | None:
         """Why it should end now, if it should."""
