@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     own = refs(adapters(given.adapters))
-    engine = start(threads=given.threads, max_running=16, max_waiting=given.requests)
+    engine = start(threads=given.threads, max_running=16, max_waiting=max(64, given.requests))
     eight = [(words, own[at % 8]) for at, words in enumerate(prompts(16))]
     rates = [round_of(engine, eight)["tokens_per_second"] for _ in range(4)]
     draw = random.Random(0)

@@ -56,6 +56,7 @@ class HandwrittenRunner:
             base.device.type == "cpu" and base.dtype == torch.bfloat16 and packs_bfloat16()
         )
         self._stacks: OrderedDict[frozenset[int], Stack] = OrderedDict()
+        self._singles: OrderedDict[frozenset[int], Stack] = OrderedDict()
         self._rows: tuple[tuple[int, ...], Rows] | None = None
         self._squares: dict[Place, torch.Tensor] = {}
 
@@ -67,7 +68,8 @@ class HandwrittenRunner:
     @property
     def stacks_bytes(self) -> int:
         """What the stacks of adapters take."""
-        return sum(stack.bytes for stack in list(self._stacks.values()))
+        held = [*self._stacks.values(), *self._singles.values()]
+        return sum(stack.bytes for stack in held)
 
     @torch.inference_mode()
     def prepare(self, weights: AdapterWeights) -> Prepared:
@@ -207,18 +209,25 @@ class HandwrittenRunner:
         return [rows for rows in routes if rows.stack.places or rows.narrow_groups]
 
     def _stack(self, adapters: Sequence[FusedAdapter | None]) -> Stack:
+        """A stack that holds these adapters: one alone, or a set that was not much larger."""
         chosen = {id(adapter): adapter for adapter in adapters if adapter is not None}
         key = frozenset(chosen)
-        stack = self._stacks.get(key)
-        if stack is None:
+        kept = self._singles if len(key) == 1 else self._stacks
+        # When a text ends its adapter may stay: that costs less than a new stack.
+        larger = [own for own in kept if key < own and len(own) <= 2 * len(key)]
+        if key not in kept and larger:
+            key = min(larger, key=len)
+        if key not in kept:
             # A stack holds its adapters, so that no other can get their ids while it is kept.
-            stack = self._stacks[key] = Stack(list(chosen.values()), packs=self._packs)
-        self._stacks.move_to_end(key)
+            kept[key] = Stack(list(chosen.values()), packs=self._packs)
+        kept.move_to_end(key)
+        if len(self._singles) > 2 * self.slots:
+            self._singles.popitem(last=False)
         while len(self._stacks) > 2 and (
             len(self._stacks) > _STACKS or self.stacks_bytes > _STACK_BYTES
         ):
             self._stacks.popitem(last=False)
-        return stack
+        return kept[key]
 
     def _embed(self, turn: Turn) -> torch.Tensor:
         shape = self._shape

@@ -151,8 +151,9 @@ class Stack:
 
     @property
     def bytes(self) -> int:
-        """About what it takes beside the adapters; float32 for few rows is twice as much again."""
-        return self._bytes * (3 if self.widened else 1)
+        """About what it takes beside its adapters; float32 for few rows is twice as much again."""
+        copies = (2 if self.widened else 0) + (self._steps >= _PACK_AFTER or len(self.adapters) > 1)
+        return self._bytes * copies
 
 
 class Rows:
