@@ -87,11 +87,13 @@ def test_what_was_used_adds_up_within_a_month(
 
 
 def test_a_client_that_is_deleted_and_made_again_is_not_in_old_keys(workspace: Workspace) -> None:
-    issued = workspace.server_keys.add(clients=["acme"])
+    alone = workspace.server_keys.add(clients=["acme"])
+    shared = workspace.server_keys.add(clients=["acme", "bolt"])
     workspace.delete_client("acme")
     workspace.add_client("acme")
-    found = workspace.server_keys.find(issued.secret)
-    assert found is not None and not found.allows("acme")
+    assert workspace.server_keys.find(alone.secret) is None
+    found = workspace.server_keys.find(shared.secret)
+    assert found is not None and found.allows("bolt") and not found.allows("acme")
 
 
 def test_keys_that_cannot_be_are_refused(workspace: Workspace) -> None:

@@ -98,6 +98,7 @@ def _is_plain_on_cpu(
     """
     return (
         query_1HTK.device.type in {"cpu", "meta"}
+        and query_1HTK.dtype != torch.float64  # its sums are in float32
         and prefix is None
         and softcap is None
         and dropout == 0
