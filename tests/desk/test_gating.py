@@ -197,6 +197,7 @@ def test_another_clients_adapter_does_not_win_the_diagonal(
 def test_a_promoted_version_is_what_is_to_beat_unless_its_base_is_gone(
     workspace: Workspace,
 ) -> None:
+    forged(workspace, "fernwick@2")  # speaks as the newest: what the last rollback goes back to
     workspace.promote("fernwick@2", force=True, reason="to be compared with")
     found = workspace.evaluate("fernwick@1").evaluation
     gates = {gate.name: gate.value for gate in found.gates}
