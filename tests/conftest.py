@@ -1,6 +1,8 @@
 """Fixtures: tiny random bases with a byte-level tokenizer, made here, and the real base."""
 
-from collections.abc import Iterator
+import contextlib
+import subprocess
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,23 @@ def brands() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the real brands' texts beside the project")
     return folder
+
+
+@contextlib.contextmanager
+def disk_of(size: str, folder: Path) -> Generator[Path]:
+    """A file system of a size, where this user may mount one."""
+    folder.mkdir()
+    try:
+        made = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder],
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no mount here")
+    if made.returncode:
+        pytest.skip("may not mount a file system here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)

@@ -1,6 +1,5 @@
 """The command line inside this process: keys of the JSON, exit codes, one clear line an error."""
 
-import contextlib
 import csv
 import json
 import os
@@ -9,12 +8,13 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import disk_of
 from typer.main import get_command
 
 from copydesk.app.cli import app, main
@@ -606,26 +606,6 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(run: Run, agency
     again = run(*command, "--workspace", agency)
     assert again.code == 0
     assert again.json["versions"][0]["resumed_at"] == resumed_at
-
-
-@contextlib.contextmanager
-def disk_of(size: str, folder: Path) -> Generator[Path]:
-    """A file system of a size, where this user may mount one."""
-    folder.mkdir()
-    try:
-        made = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder],
-            capture_output=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        pytest.skip("there is no mount here")
-    if made.returncode:
-        pytest.skip("may not mount a file system here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_a_full_disk_is_the_machines_fault(

@@ -1,13 +1,13 @@
 """A full disk, a read-only one, and processes that want the same client at once."""
 
 import resource
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from conftest import disk_of
 
 import copydesk
 from copydesk import Workspace
@@ -152,17 +152,9 @@ def test_no_room_for_files_of_any_size_breaks_nothing(
 @pytest.fixture
 def own_disk(tmp_path: Path) -> Generator[Path]:
     """A file system of 8 MiB with a workspace on it."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    made = mount and subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if not made or made.returncode:
-        pytest.skip("may not mount a file system here")
-    filled(folder / "agency")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    with disk_of("8m", tmp_path / "disk") as folder:
+        filled(folder / "agency")
+        yield folder
 
 
 def test_a_disk_without_a_free_byte(own_disk: Path) -> None:

@@ -3,13 +3,13 @@
 import contextlib
 import os
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from conftest import disk_of
 from hard_kills import nursery
 
 from copydesk.errors import Damaged, InUse, InvalidInput, NoRoom
@@ -50,16 +50,8 @@ def child_of(script: str, *arguments: object) -> Generator[subprocess.Popen[str]
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Generator[Path]:
     """A file system of 1 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    made = mount and subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if not made or made.returncode:
-        pytest.skip("may not mount a file system here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    with disk_of("1m", tmp_path / "small") as folder:
+        yield folder
 
 
 @pytest.fixture

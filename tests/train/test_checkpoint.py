@@ -1,14 +1,13 @@
 """Checkpoints that are damaged, and disks that are full."""
 
-import os
 import resource
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import disk_of
 from training import prepared, run_loop, weights
 
 from copydesk.errors import Damaged, NoRoom
@@ -95,15 +94,8 @@ def test_a_finished_run_leaves_its_figures(tiny_base: Path, tmp_path: Path) -> N
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 3 MB, where this user may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if not shutil.which("mount") or os.geteuid() != 0:
-        pytest.skip("needs to mount a small file system")
-    options = ["-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
-    if subprocess.run(["mount", *options], check=False, capture_output=True).returncode != 0:
-        pytest.skip("may not mount a small file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with disk_of("3m", tmp_path / "disk") as folder:
+        yield folder
 
 
 def test_a_full_disk_loses_no_earlier_checkpoint(

@@ -2,7 +2,8 @@
 
 An artifact is a folder that is built aside, hashed file by file into `manifest.json`, and moved
 into place in one step: it is there whole or not at all. The catalogue (SQLite) lists clients and
-artifacts; a row is written only after its artifact is in place. Manifests are signed with the
+artifacts; a row is written only after its artifact is in place. It also holds the tables of rooms
+above, whose rows it does not read. Manifests are signed with the
 workspace's own key.
 
 Reads and writes: the workspace's folder. Does not know: what is inside an artifact.
