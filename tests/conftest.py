@@ -24,7 +24,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 SPECIAL = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
-_SHAPE = {
+SHAPE = {
     "vocab_size": 260,
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -89,7 +89,7 @@ def write_base(folder: Path, config: PretrainedConfig) -> Path:
 
 def write_tiny_base(folder: Path, family: str = "llama", *, tied: bool = True) -> Path:
     """A random two-layer base of a family."""
-    return write_base(folder, FAMILIES[family](**_SHAPE, tie_word_embeddings=tied))
+    return write_base(folder, FAMILIES[family](**SHAPE, tie_word_embeddings=tied))
 
 
 @pytest.fixture(scope="session")

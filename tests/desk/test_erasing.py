@@ -227,9 +227,16 @@ def test_what_a_dead_process_left_of_the_report_goes(agency: Workspace) -> None:
 
 
 DELETE = """
+import threading
 from copydesk import desk
+from copydesk.desk._using import pending_file
 workspace = desk.open_workspace(target)
-ready()
+written = pending_file(workspace._place, "acme")
+def watch():
+    while not written.exists():
+        time.sleep(0.0005)
+    ready()
+threading.Thread(target=watch, daemon=True).start()
 workspace.delete_client("acme")
 time.sleep(60)
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import _SHAPE, write_base
+from conftest import SHAPE, write_base
 from engines import METHODS, ask, load, reference, write_adapter
 from transformers import (
     Gemma2Config,
@@ -23,9 +23,9 @@ from copydesk.serve import EngineSettings, start_engine
 
 _ROPE = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 4.0, "low_freq_factor": 1.0}
 FAMILIES: Mapping[str, PretrainedConfig] = {
-    "llama": LlamaConfig(**_SHAPE),
+    "llama": LlamaConfig(**SHAPE),
     "llama with biases and scaled angles": LlamaConfig(
-        **_SHAPE,
+        **SHAPE,
         attention_bias=True,
         mlp_bias=True,
         rope_parameters={
@@ -34,15 +34,15 @@ FAMILIES: Mapping[str, PretrainedConfig] = {
             "original_max_position_embeddings": 64,
         },
     ),
-    "mistral, windowed": MistralConfig(**_SHAPE, sliding_window=16),
-    "qwen2": Qwen2Config(**_SHAPE),
-    "qwen3": Qwen3Config(**_SHAPE),
-    "gemma": GemmaConfig(**_SHAPE),
+    "mistral, windowed": MistralConfig(**SHAPE, sliding_window=16),
+    "qwen2": Qwen2Config(**SHAPE),
+    "qwen3": Qwen3Config(**SHAPE),
+    "gemma": GemmaConfig(**SHAPE),
     "gemma2, capped and windowed": Gemma2Config(
-        **_SHAPE, sliding_window=16, attn_logit_softcapping=1.0, final_logit_softcapping=2.0
+        **SHAPE, sliding_window=16, attn_logit_softcapping=1.0, final_logit_softcapping=2.0
     ),
     "gemma3, windowed": Gemma3TextConfig(
-        **_SHAPE, sliding_window=16, layer_types=["sliding_attention", "full_attention"]
+        **SHAPE, sliding_window=16, layer_types=["sliding_attention", "full_attention"]
     ),
 }
 PROMPTS = ["Say something", "Write of bread, and of the people who bake it at night.", "Hm?"]
