@@ -2,6 +2,7 @@
 
 import ctypes
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,9 +24,19 @@ def end_idle_threads() -> None:
     for some microseconds, and waking them takes longer than many a product does: on two cores the
     engine's steps took 30 ms instead of 18 after the base had been loaded on another thread.
     """
-    library = openmp_library()
-    if library is None:
-        return
-    pause = getattr(ctypes.CDLL(str(library)), "omp_pause_resource_all", None)
+    pause = _function("omp_pause_resource_all")
     if pause is not None:
         pause(_SOFT)
+
+
+def use_one_thread() -> None:
+    """Let the thread that calls run torch by itself alone; other threads stay as they are."""
+    torch.get_num_threads()  # torch gives a thread its number at the first look, over any other
+    limit = _function("omp_set_num_threads")
+    if limit is not None:
+        limit(1)
+
+
+def _function(name: str) -> Any:
+    library = openmp_library()
+    return None if library is None else getattr(ctypes.CDLL(str(library)), name, None)
