@@ -46,7 +46,7 @@ _SECONDS = 120.0
 class Attention(ctypes.Structure):
     """What a layer's attention is, beside its numbers; see `_kernels.cpp`."""
 
-    _fields_: Final = [
+    _fields_ = [
         *((name, ctypes.c_int64) for name in ("heads", "groups", "width")),
         *((name, ctypes.c_int64) for name in ("slot_stride", "head_stride", "window")),
         *((name, ctypes.c_float) for name in ("scale", "cap", "epsilon")),
@@ -57,7 +57,7 @@ class Attention(ctypes.Structure):
 class Owners(ctypes.Structure):
     """Who has which rows of a step; see `Rows` in `_kernels.cpp`."""
 
-    _fields_: Final = [
+    _fields_ = [
         ("tables", ctypes.c_void_p),
         ("owners", ctypes.c_void_p),
         ("order", ctypes.c_void_p),
