@@ -30,6 +30,12 @@ from copydesk.store._signatures import Keyring
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _WAIT_SECONDS = 30.0
+_UNWRITTEN = {
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+}
+"""The latter two are of the shared memory beside the file, made by whoever opens it first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -426,7 +432,7 @@ def _explained(error: sqlite3.DatabaseError, file: Path) -> CopydeskError:
             where=where,
             todo="Free some space and run the same command again.",
         )
-    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_WRITE:
+    if getattr(error, "sqlite_errorcode", 0) in _UNWRITTEN:
         return NoRoom(
             f"The catalogue could not be written ({error}); nothing was changed",
             where=where,
