@@ -4,12 +4,12 @@ import contextlib
 import getpass
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from copydesk.desk._config import Config
 from copydesk.desk._place import FOUNDATIONS, Place
-from copydesk.desk._withdrawing import learned_withdrawn
+from copydesk.desk._withdrawing import Mark, all_marks, learned_withdrawn
 from copydesk.errors import CopydeskError, Damaged, NotPassed
 from copydesk.registry import (
     Canary,
@@ -53,6 +53,8 @@ class VersionState:
     """`passed`, the names of the gates that said no, or `never asked`."""
     outcomes: Outcomes
     """How its live requests ended."""
+    withdrawn: bool = False
+    """Whether it or its base learned from a page that its owner withdrew since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,8 @@ class ClientHistory:
     versions: tuple[VersionState, ...]
     changes: tuple[Promotion, ...]
     """Oldest first."""
+    marks: tuple[Mark, ...] = ()
+    """Of its datasets, versions and their bases: what learned from pages that were withdrawn."""
 
     @property
     def stale(self) -> bool:
@@ -130,6 +134,22 @@ def client_history(place: Place, client: str) -> ClientHistory:
         versions=tuple(_state(place, version, live) for version in found),
         changes=changes,
     )
+
+
+def marked_history(place: Place, client: str) -> ClientHistory:
+    """The same with what learned from withdrawn pages, which reads the client's datasets where any
+    page was withdrawn."""
+    found = client_history(place, client)
+    names = {item.version for item in found.versions}
+    bases = {item.base for item in found.versions}
+    own: list[Mark] = []
+    for mark in all_marks(place):
+        of_client = mark.kind == "dataset" and mark.client == client
+        if of_client or mark.name in (names if mark.kind == "version" else bases):
+            own.append(mark)
+    marked = {mark.name for mark in own if mark.kind == "version"}
+    versions = tuple(replace(item, withdrawn=item.version in marked) for item in found.versions)
+    return replace(found, versions=versions, marks=tuple(own))
 
 
 def is_of_another_base(place: Place, version: Version) -> bool:
