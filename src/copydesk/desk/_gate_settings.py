@@ -77,3 +77,6 @@ class CanarySettings(BaseModel):
     """How many times as often as the live version it may go wrong."""
     alpha: float = Field(default=0.01, gt=0, lt=1)
     """Probability of stopping one that goes wrong no more often than that."""
+    checked_answers: float = Field(default=1.0, ge=0, le=1)
+    """Share of the server's answers to chats that are checked while a canary runs. Drafts always
+    are."""

@@ -169,19 +169,39 @@ def base_name(place: Place) -> str:
     return named
 
 
-def request_version(place: Place, ref: str, request: object) -> Version:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """The version that answers a request, and how it came to."""
+
+    version: Version
+    named: bool
+    """Whether the caller named it, so that how the request ends says nothing of a canary."""
+    canary: int
+    """Id of the canary that drew it, for the one side or the other; 0 where none ran."""
+
+
+def request_version(place: Place, ref: str, request: object) -> Drawn:
     """The version that answers a request for `client` or `client@n`, by the running canary."""
     asked = json.dumps(request, default=repr, sort_keys=True)
-    return version_for(place.catalogue, ref, asked)
+    # Before the version: a canary that begins in between did not draw it.
+    canary = running_canary(place.catalogue, ref)
+    version = version_for(place.catalogue, ref, asked)
+    return Drawn(version=version, named="@" in ref, canary=canary.id if canary else 0)
 
 
-def tell_outcome(place: Place, ref: str, version: Version, *, findings: bool, error: bool) -> None:
+def tell_outcome(place: Place, drawn: Drawn, *, findings: bool, error: bool) -> None:
     """Count how a request ended, unless the caller named the version."""
-    if "@" in ref:
+    if drawn.named:
         return
+    version = drawn.version
     try:
         report_outcome(
-            place.catalogue, version.client, version.number, findings=findings, error=error
+            place.catalogue,
+            version.client,
+            version.number,
+            findings=findings,
+            error=error,
+            drawn_by=drawn.canary,
         )
     except CopydeskError as problem:  # what was written is there all the same
         _LOG.warning("How a request of %s ended was not counted: %s", version.name, problem)
