@@ -16,8 +16,8 @@ from copydesk import Workspace
 from copydesk.app.cli import main
 from copydesk.desk import Examination, examine
 from copydesk.desk._using import pending_file
-from copydesk.errors import Damaged
-from copydesk.registry import Version, add_version, find_version, versions
+from copydesk.errors import Damaged, InvalidInput
+from copydesk.registry import Version, add_version, find_version, live_version, versions
 from copydesk.store import Artifact, Catalogue, Keyring, building, held, open_artifact
 
 SCHEMA_1 = """
@@ -480,6 +480,65 @@ def test_a_clock_that_was_set_back_changes_no_order(
     found = examine(agency)
     assert found.healthy
     assert [item.check for item in found.found] == ["clocks"]
+
+
+def test_nothing_is_signed_unread(agency: Path) -> None:
+    unsigned(agency)
+    before = snapshot(agency)
+    with pytest.raises(InvalidInput, match="whose files were not read"):
+        examine(agency, sign=True, files=False)
+    assert snapshot(agency) == before
+
+
+@pytest.mark.parametrize("doctored", [False, True])
+def test_a_server_that_needed_keys_does_not_stand_open_when_the_catalogue_is_lost(
+    agency: Path, doctored: bool
+) -> None:
+    with copydesk.open(agency) as workspace:
+        workspace.server_keys.add(clients=["acme"])
+    remove_catalogue(agency)
+    if doctored:
+        found = examine(agency, repair=True)
+        assert found.healthy
+        assert "server keys: The server needs keys and has none" in " ".join(said(found))
+    with copydesk.open(agency) as workspace:
+        assert workspace.server_keys.ever_made()
+        workspace.server_keys.add(clients=["acme"]) if doctored else None
+    told = any("server keys" in line for line in said(examine(agency)))
+    assert told == (not doctored)
+
+
+def test_a_workspace_whose_need_of_keys_only_the_catalogue_knows_is_mended(agency: Path) -> None:
+    with copydesk.open(agency) as workspace:
+        workspace.server_keys.add(clients=["acme"])
+    (agency / "keys" / "server-needs-keys").unlink()
+    found = examine(agency)
+    assert not found.healthy and "server keys" in said(found)[0]
+    assert examine(agency, repair=True).healthy
+    assert examine(agency).found == ()
+    remove_catalogue(agency)
+    with copydesk.open(agency) as workspace:
+        assert workspace.server_keys.ever_made()
+
+
+def test_a_catalogue_of_the_previous_schema_keeps_its_promotions(agency: Path) -> None:
+    with copydesk.open(agency) as workspace:
+        entries = workspace.catalogue.listed()
+    raw = sqlite3.connect(agency / "copydesk.db")
+    for table in ("key_use", "key_clients", "keys"):
+        raw.execute(f"DROP TABLE {table}")
+    raw.execute("PRAGMA user_version = 2")
+    raw.commit()
+    raw.close()
+    before = snapshot(agency)
+    found = examine(agency)
+    assert said(found) == ["catalogue: The catalogue is of an older schema"] and found.healthy
+    assert snapshot(agency) == before
+    with copydesk.open(agency) as workspace:
+        assert workspace.catalogue.listed() == entries
+        assert live_version(workspace.catalogue, "acme").number == 1
+        workspace.server_keys.add(clients=["acme"])
+    assert examine(agency).found == ()
 
 
 def test_quick_leaves_the_files_alone(agency: Path) -> None:

@@ -55,9 +55,9 @@ def test_an_honest_version_passes_and_the_losses_are_those_of_an_independent_cou
     assert found.evaluation.passed and found.evaluation.against is None
     gates = {gate.name: gate for gate in found.evaluation.gates}
     assert list(gates) == [
-        "servable", "merge_difference", "withdrawn", "heldout_gain", "reproduced", "train_gap",
-        "forgetting", "diagonal", "own_gain", "instructions_lost", "memorised", "findings",
-        "voice_gain",
+        "servable", "served_difference", "merge_difference", "withdrawn", "heldout_gain",
+        "reproduced", "train_gap", "forgetting", "diagonal", "own_gain", "instructions_lost",
+        "memorised", "findings", "voice_gain",
     ]  # fmt: skip
     version = find_version(workspace.catalogue, "fernwick@2")
     info = workspace_base(workspace._place)
@@ -73,6 +73,7 @@ def test_an_honest_version_passes_and_the_losses_are_those_of_an_independent_cou
     # The base here is float32; where the machine multiplies bfloat16 faster, the gate's is that.
     assert gates["forgetting"].value == pytest.approx(forgetting, abs=5e-3)
     assert 0 <= gates["merge_difference"].value < 1e-5
+    assert 0 < gates["served_difference"].value < 1e-4
     assert gates["reproduced"].value < 5e-3
     _, heldout = workspace.documents("fernwick")
     pages = encode_examples(tokenizer, list(map(material_example, heldout)), max_length=512)
@@ -148,6 +149,21 @@ def test_weights_that_cannot_be_served_are_refused_and_nothing_more_is_asked(
     assert gate.name == "servable" and not gate.passed and said in gate.detail
     with pytest.raises(NotPassed, match="servable"):
         workspace.promote(version.name)
+
+
+def test_a_version_that_the_engine_cannot_run_or_runs_otherwise_is_refused(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def huge(tensors: dict[str, Any]) -> dict[str, Any]:
+        name = sorted(name for name in tensors if "lora_B" in name)[0]
+        return {**tensors, name: tensors[name].index_fill(0, torch.tensor([0]), 2e6)}
+
+    version = forged(workspace, "fernwick@2", huge)  # PEFT loads it, and its logits are numbers
+    (gate,) = workspace.evaluate(version.name).evaluation.gates
+    assert not gate.passed and gate.detail.startswith("the engine does not run it")
+    assert "above 1e+06" in gate.detail
+    monkeypatch.setattr("copydesk.models._adapter_weights._scale", lambda *_: 30.0)
+    assert "served_difference" in failed(workspace, "fernwick@2")
 
 
 def test_files_that_changed_after_they_were_hashed_are_refused(workspace: Workspace) -> None:
@@ -284,4 +300,5 @@ def test_a_full_copy_and_virtual_tokens_are_judged_too(
             names = [gate.name for gate in found.gates]
             assert found.passed, [gate for gate in found.gates if not gate.passed]
             assert "merge_difference" not in names and "heldout_gain" in names
+            assert ("served_difference" in names) == (method == "prompt")
             assert "diagonal" not in names, "there is no other client"

@@ -1,19 +1,23 @@
 """A full disk, a read-only one, and processes that want the same client at once."""
 
+import contextlib
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import disk_of
 
 import copydesk
 from copydesk import Workspace
 from copydesk.desk import Examination, examine
 from copydesk.errors import InUse, NoRoom
-from copydesk.registry import add_version, find_version, promote
+from copydesk.models import BaseStore, find_method, load_base
+from copydesk.registry import add_version, find_version, history, live_version, promote
 from copydesk.registry._promotion import Standard
 from copydesk.store import Artifact, held
 
@@ -104,6 +108,26 @@ def said(found: Examination) -> list[str]:
 # A disk that is full
 
 
+@contextlib.contextmanager
+def files_of_at_most(limit: int) -> Generator[None]:
+    """No file may grow beyond so many bytes, as on a disk that fills up at that point."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def refused_for_room(workspace: Workspace, act: Callable[[Workspace], object], limit: int) -> bool:
+    try:
+        with files_of_at_most(limit):
+            act(workspace)
+    except NoRoom:
+        return True
+    return False
+
+
 def delete(workspace: Workspace) -> None:
     workspace.delete_client("acme")
 
@@ -125,16 +149,8 @@ def test_no_room_for_files_of_any_size_breaks_nothing(
 ) -> None:
     root = filled(tmp_path / "agency")
     clients, before = state(root)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with copydesk.open(root) as workspace:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-        try:
-            act(workspace)
-            full = False
-        except NoRoom:
-            full = True
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        full = refused_for_room(workspace, act, limit)
     assert full or limit > 1500
     mended = examine(root, repair=True)
     assert mended.healthy, said(mended)
@@ -149,6 +165,119 @@ def test_no_room_for_files_of_any_size_breaks_nothing(
     with copydesk.open(root) as workspace:
         if full and "acme" in after_clients:
             act(workspace)  # with room it goes
+
+
+LIMITS = [0, 300, 1500, 5_000, 20_000, 60_000]
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_no_room_for_a_rollback_leaves_what_speaks(tmp_path: Path, limit: int) -> None:
+    root = filled(tmp_path / "agency")
+    with copydesk.open(root) as workspace:
+        catalogue = workspace.catalogue
+        promote_first(workspace)
+        add(workspace, "acme")
+        second = find_version(catalogue, "acme@2")
+        promote(catalogue, second, Standard(thresholds="t", base="b"), by="me", force_reason="x")
+        full = refused_for_room(workspace, lambda w: w.rollback("acme", reason="y" * 900), limit)
+        assert full or limit > 1500
+        assert live_version(catalogue, "acme").number == (2 if full else 1)
+        assert len(history(catalogue, "acme")) == (2 if full else 3)
+        if full:
+            assert workspace.rollback("acme", reason="with room").number == 1
+    assert examine(root).found == ()
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_no_room_for_a_withdrawal_withdraws_all_or_nothing(
+    tmp_path: Path, sample_folder: Path, limit: int
+) -> None:
+    root = filled(tmp_path / "agency")
+    with copydesk.open(root) as workspace:
+        workspace.curate("acme", [sample_folder / "fernwick" / "posts.jsonl"])
+        page = workspace.documents("acme")[0][0].sha256
+    before = state(root)
+    with copydesk.open(root) as workspace:
+        full = refused_for_room(workspace, lambda w: w.withdraw("acme", page), limit)
+    assert full or limit > 1500
+    mended = examine(root, repair=True)
+    assert mended.healthy, said(mended)
+    assert {item.check for item in examine(root).found} <= {"withdrawals"}
+    if full:
+        assert state(root) == before
+    with copydesk.open(root) as workspace:
+        if full:
+            assert workspace.withdrawn() == ()
+            workspace.withdraw("acme", page)
+        assert [mark.name for mark in workspace.withdrawn()] == ["acme/1"]
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_no_room_for_signatures_signs_some_or_none_and_the_rest_with_room(
+    tmp_path: Path, limit: int
+) -> None:
+    root = filled(tmp_path / "agency")
+    for file in root.rglob("manifest.sig"):
+        file.unlink()
+    shutil.rmtree(root / "keys")
+    before = state(root)
+    with files_of_at_most(limit):
+        found = examine(root, sign=True)
+    assert found.healthy == (limit > 32_768), "SQLite's shared memory has that size"
+    if not found.healthy:
+        assert any("could not be written" in line for line in said(found)), said(found)
+    assert not list(root.rglob("*.part"))
+    signed = examine(root, sign=True)
+    assert signed.healthy, said(signed)
+    assert examine(root).found == () and state(root) == before
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A bundle of a version by LoRA, and its signer's fingerprint."""
+    folder = tmp_path_factory.mktemp("sender")
+    info = BaseStore(folder / "cache").find(str(tiny_base))
+    method = find_method("lora")
+    base = load_base(info, device=torch.device("cpu"), dtype=torch.float32)
+    tuned = method.prepare(base, method.settings(lora_r=4), 0)
+
+    def fill(artifact: Artifact) -> None:
+        method.save(tuned, artifact.path)
+        artifact.facts.update(method="lora", settings={"lora_r": 4}, dtype="float32", base="tiny")
+
+    with copydesk.init(folder / "agency") as workspace:
+        workspace.add_client("cress")
+        add_version(workspace.catalogue, "cress", {"base": info.digest}, fill)
+        file = workspace.export("cress@1", to="bundle", folder=folder / "cress.bundle")
+        signer = workspace.catalogue.keys.fingerprint()
+    assert signer is not None
+    return file, signer
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_no_room_for_an_import_leaves_nothing_of_it(
+    tmp_path: Path, tiny_base: Path, bundle: tuple[Path, str], limit: int
+) -> None:
+    root = filled(tmp_path / "agency")
+    (root / "copydesk.toml").write_text(f'base = "{tiny_base}"\n', encoding="utf-8")
+    before = state(root)
+    file, signer = bundle
+
+    def act(workspace: Workspace) -> str:
+        return workspace.import_version(file, trust=signer).version
+
+    with copydesk.open(root) as workspace:
+        full = refused_for_room(workspace, act, limit)
+    assert full or limit > 20_000
+    if full:
+        assert state(root) == before
+    mended = examine(root, repair=True)
+    assert mended.healthy, said(mended)
+    assert examine(root).found == ()
+    if full:
+        assert state(root) == before
+        with copydesk.open(root) as workspace:
+            assert act(workspace) == "cress@1"
 
 
 @pytest.fixture
@@ -167,7 +296,11 @@ def test_a_disk_without_a_free_byte(own_disk: Path) -> None:
             while True:
                 file.write(bytes(4096))
                 file.flush()
-        for act in (lambda: add(workspace, "acme", 30_000), lambda: delete(workspace)):
+        for act in (
+            lambda: add(workspace, "acme", 30_000),
+            lambda: promote_first(workspace),
+            lambda: delete(workspace),
+        ):
             with pytest.raises(NoRoom, match="full"):
                 act()
         (own_disk / "ballast").unlink()

@@ -96,6 +96,29 @@ def test_a_client_that_is_deleted_and_made_again_is_not_in_old_keys(workspace: W
     assert found is not None and found.allows("bolt") and not found.allows("acme")
 
 
+def test_a_server_that_needed_keys_needs_them_whatever_is_lost(workspace: Workspace) -> None:
+    keys = workspace.server_keys
+    assert not keys.ever_made() and not keys.remembered()
+    alone = keys.add(clients=["acme"])
+    workspace.delete_client("acme")
+    assert not keys.listed() and keys.ever_made(), "its only key went with its client"
+    assert keys.find(alone.secret) is None and not keys.usable()
+    keys.add(clients=["bolt"])
+    workspace.close()
+    for file in workspace.root.glob("copydesk.db*"):
+        file.unlink()
+    with copydesk.open(workspace.root) as again:  # any command makes an empty catalogue
+        assert again.server_keys.all() == () and again.server_keys.ever_made()
+        assert again.server_keys.revoke(_new_key(again)).revoked
+        assert not again.server_keys.usable()
+
+
+def _new_key(workspace: Workspace) -> str:
+    issued = workspace.server_keys.add(every_client=True)
+    assert workspace.server_keys.usable()
+    return issued.key.id
+
+
 def test_keys_that_cannot_be_are_refused(workspace: Workspace) -> None:
     keys = workspace.server_keys
     with pytest.raises(InvalidInput, match="allow nothing"):

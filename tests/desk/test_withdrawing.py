@@ -1,6 +1,7 @@
 """A page that its owner withdrew: left out from then on, and known wherever it was learned."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,10 +41,10 @@ def workspace(tiny_base: Path, posts: Path, tmp_path: Path) -> Workspace:
     return opened
 
 
-def version(workspace: Workspace, client: str, **inputs: str) -> str:
+def version(workspace: Workspace, client: str, named: str = "tiny", **inputs: str) -> str:
     def fill(artifact: Artifact) -> None:
         (artifact.path / "weights").write_text(client)
-        artifact.facts["method"] = "lora"
+        artifact.facts.update(method="lora", base=named)
 
     given = {"base": "b", "dataset": "d", "run": "r"} | inputs
     return add_version(workspace.catalogue, client, given, fill).name
@@ -118,8 +119,6 @@ def test_a_large_corpus_leaves_it_out_too(workspace: Workspace, posts: Path) -> 
 
 
 def test_foundations_and_versions_on_them_are_marked(workspace: Workspace, tiny_base: Path) -> None:
-    import shutil
-
     from copydesk.models import BaseStore
 
     page = a_page(workspace)
@@ -138,6 +137,56 @@ def test_foundations_and_versions_on_them_are_marked(workspace: Workspace, tiny_
         ("version", on_it),
     }
     workspace.close()
+
+
+def test_histories_and_lineages_show_what_learned_from_it(
+    workspace: Workspace, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from copydesk.models import BaseStore
+
+    page = a_page(workspace)
+    dataset = workspace.catalogue.latest("datasets", "fernwick")
+    assert dataset is not None
+    learned = version(workspace, "fernwick", dataset=dataset.digest)
+    clean = version(workspace, "fernwick", dataset="another")
+    target = workspace.root / "bases" / "shared"
+    keys = workspace.catalogue.keys
+    with building(target, kind="base", inputs={"base": "x"}, keys=keys) as artifact:
+        shutil.copytree(tiny_base, artifact.path, dirs_exist_ok=True)
+        write_learned(artifact.path, Learned(datasets=frozenset(), pages=frozenset({page.sha256})))
+    workspace.add_client("bolt")
+    digest = BaseStore(target.parent).find(str(target)).digest
+    on_it = version(workspace, "bolt", base=digest, named="shared")
+    assert workspace.history("fernwick").marks == ()
+    workspace.withdraw("fernwick", page.sha256)
+    found = workspace.history("fernwick")
+    assert {item.version: item.withdrawn for item in found.versions} == {
+        learned: True, clean: False,
+    }  # fmt: skip
+    assert {(mark.kind, mark.name) for mark in found.marks} == {
+        ("dataset", "fernwick/1"), ("version", learned),
+    }  # fmt: skip
+    other = workspace.history("bolt")
+    assert [item.withdrawn for item in other.versions] == [True]
+    assert {mark.name for mark in other.marks} == {"shared", on_it}
+    traced = workspace.lineage(learned)
+    assert [item.sha256 for item in traced.pages if item.withdrawn] == [page.sha256]
+    assert traced.withdrawn == 1 and not traced.base.withdrawn
+    assert workspace.lineage(on_it).base.withdrawn
+    workspace.close()
+
+    def told(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--workspace", str(workspace.root)])
+        assert not ended.value.code
+        return capsys.readouterr().out
+
+    assert "Withdrawn pages" in told("history", "fernwick") and "fernwick/1" in told(
+        "history", "fernwick"
+    )
+    assert json.loads(told("history", "fernwick", "--json"))["versions"][0]["withdrawn"] is True
+    assert "1 of the pages" in told("lineage", learned)
+    assert "which learned from pages that were withdrawn" in told("lineage", on_it)
 
 
 def test_what_names_no_page_is_refused(workspace: Workspace) -> None:

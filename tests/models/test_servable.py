@@ -13,6 +13,7 @@ from copydesk.errors import WrongBase
 from copydesk.models import (
     BaseStore,
     adapter_faults,
+    dead_weights,
     find_method,
     finite_logits,
     load_adapter,
@@ -22,6 +23,7 @@ from copydesk.models import (
 )
 
 CPU = torch.device("cpu")
+METHODS = ("lora", "dora", "qlora", "prefix", "prompt", "bottleneck")
 TEXTS = [list(range(40)), list(range(30, 90))]
 
 
@@ -29,7 +31,7 @@ TEXTS = [list(range(40)), list(range(30, 90))]
 def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A short run by each of a few methods."""
     found: dict[str, Path] = {}
-    for method in ("lora", "dora", "qlora", "prefix", "bottleneck"):
+    for method in METHODS:
         folder = tmp_path_factory.mktemp(method)
         # A rate that leaves more than rounding to be compared.
         tuned, run = prepared(tiny_base, method, max_steps=3, learning_rate=0.05)
@@ -75,7 +77,7 @@ def test_an_adapter_of_another_base_is_not_merged(
         apart(adapters, tiny_base, "lora", bound_to="0" * 64)
 
 
-@pytest.mark.parametrize("method", ["lora", "dora", "qlora", "prefix", "bottleneck"])
+@pytest.mark.parametrize("method", list(METHODS))
 def test_a_trained_adapter_has_no_faults(adapters: dict[str, Path], method: str) -> None:
     assert adapter_faults(adapters[method], max_lora_rank=16) == ()
 
@@ -88,17 +90,53 @@ def changed(source: Path, folder: Path, change: Any) -> Path:
     return folder
 
 
-def test_each_zeroed_tensor_is_found(adapters: dict[str, Path], tmp_path: Path) -> None:
-    names = list(load_file(adapters["lora"] / "adapter_model.safetensors"))
-    assert len(names) > 8
+@pytest.mark.parametrize("method", METHODS)
+def test_each_zeroed_tensor_is_found(
+    adapters: dict[str, Path], tmp_path: Path, method: str
+) -> None:
+    names = list(load_file(adapters[method] / "adapter_model.safetensors"))
+    assert len(names) == 1 if method in ("prefix", "prompt") else len(names) >= 8
     for name in names:
         folder = changed(
-            adapters["lora"],
+            adapters[method],
             tmp_path / "zeroed",
             lambda tensors, name=name: {**tensors, name: torch.zeros_like(tensors[name])},
         )
         (fault,) = adapter_faults(folder, max_lora_rank=64)
         assert name in fault and "zeros" in fault
+
+
+def test_each_wiped_part_of_a_prefix_or_prompt_is_found(
+    adapters: dict[str, Path], tmp_path: Path
+) -> None:
+    def wiped(method: str, rows: slice, columns: slice) -> tuple[str, ...]:
+        def change(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            states = tensors["prompt_embeddings"].clone()
+            states[rows, columns] = 0
+            return {"prompt_embeddings": states}
+
+        folder = changed(adapters[method], tmp_path / "wiped", change)
+        return adapter_faults(folder, max_lora_rank=64)
+
+    every, width = slice(None), 2 * 16  # two key heads of 16
+    for part, said in enumerate(
+        ("keys of layer 0", "values of layer 0", "keys of layer 1", "values of layer 1")
+    ):
+        (fault,) = wiped("prefix", every, slice(part * width, (part + 1) * width))
+        assert f"the {said} hold nothing but zeros" in fault
+    for method in ("prefix", "prompt"):
+        (fault,) = wiped(method, slice(2, 3), every)
+        assert "virtual token 2 holds nothing but zeros" in fault
+    assert wiped("prefix", slice(0, 0), every) == ()
+
+
+def test_a_wiped_matrix_of_a_full_copy_is_found(tiny_base: Path) -> None:
+    info = BaseStore(tiny_base).find(str(tiny_base))
+    base = load_base(info, device=CPU, dtype=torch.float32)
+    assert dead_weights(base) == ()
+    name = "model.layers.1.self_attn.k_proj.weight"
+    base.model.get_parameter(name).data.zero_()
+    assert dead_weights(base) == (name,)
 
 
 def test_rank_and_missing_files_are_faults(adapters: dict[str, Path], tmp_path: Path) -> None:

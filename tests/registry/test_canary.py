@@ -249,6 +249,22 @@ def test_few_good_candidates_are_stopped_and_most_bad_ones_soon(rate: float) -> 
     assert sum(end is not None for end in bad) >= 36
 
 
+def test_a_canary_is_not_judged_by_what_it_did_not_draw(catalogue: Catalogue) -> None:
+    begin(catalogue)
+    first = running_canary(catalogue, "acme")
+    assert first is not None
+    rollback(catalogue, "acme", by="me")
+    begin(catalogue)
+    second = running_canary(catalogue, "acme")
+    assert second is not None and second.id != first.id
+    for drawn_by in (0, first.id):
+        report_outcome(catalogue, "acme", 2, findings=True, error=False, drawn_by=drawn_by)
+    assert outcomes(catalogue, "acme", 2, canary=second.id).requests == 0
+    report_outcome(catalogue, "acme", 2, findings=True, error=False, drawn_by=second.id)
+    assert outcomes(catalogue, "acme", 2, canary=second.id).findings == 1
+    assert outcomes(catalogue, "acme", 2).requests == 3, "all count for the version"
+
+
 def test_a_candidate_that_is_gone_answers_nobody(catalogue: Catalogue) -> None:
     begin(catalogue, share=0.9)
     catalogue.forget(catalogue.entries("versions", "acme")[1])

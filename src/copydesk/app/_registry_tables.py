@@ -68,7 +68,7 @@ def show_history(found: ClientHistory) -> None:
             item.made[:10],
             method_word(item.method),
             _plain(item.base) + (" [yellow]stale[/]" if item.stale else ""),
-            _plain(item.gates),
+            _plain(item.gates) + (" [red]withdrawn[/]" if item.withdrawn else ""),
             *(str(count) if ended.requests else "-" for count in figures),
         )
     out.print(table)
@@ -81,11 +81,23 @@ def show_history(found: ClientHistory) -> None:
         forced = " (forced)" if change.forced else ""
         when = change.at[:16].replace("T", " ")
         out.print(f"{when} {change.by}{forced}: {_said(change)}{why}", markup=False, soft_wrap=True)
+    _show_marks(found)
     if found.stale:
         out.print(
             "[yellow]Stale[/] versions are bound to another base than the workspace's. All such "
             "clients are trained anew in one pass by: copydesk train --all --stale"
         )
+
+
+def _show_marks(found: ClientHistory) -> None:
+    if not found.marks:
+        return
+    names = ", ".join(dict.fromkeys(f"{mark.kind} {mark.name}" for mark in found.marks))
+    out.print(
+        f"[red]Withdrawn[/] pages were learned by, or are in: {_plain(names)}. Curate anew and "
+        "train to be rid of them.",
+        soft_wrap=True,
+    )
 
 
 def show_diff(found: VersionDiff) -> None:
@@ -124,6 +136,8 @@ def show_lineage(found: Lineage) -> None:
     if found.base.parent:
         rights = ", ".join(f"{count} {right}" for right, count in found.base.rights.items())
         base += f", tuned from {found.base.parent} on pages by right: {rights}"
+    if found.base.withdrawn:
+        base += ", which learned from pages that were withdrawn since"
     rights = ", ".join(f"{count} {right}" for right, count in found.rights.items())
     dataset = found.dataset or "not in the catalogue any more"
     lines = {
@@ -139,11 +153,15 @@ def show_lineage(found: Lineage) -> None:
     for name, said in lines.items():
         out.print(f"{name:9} {said}", markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
-    for column in ("page", "date", "right", "source", "retrieved"):
+    for column in ("page", "date", "right", "source", "retrieved", ""):
         table.add_column(column, overflow="fold")
     for page in found.pages[:_PAGES_SHOWN]:
         cells = (page.id, page.date, page.right, page.url or page.source, page.retrieved)
-        table.add_row(*(_plain(cell or "-") for cell in cells))
+        style = "red" if page.withdrawn else None
+        table.add_row(
+            *(_plain(cell or "-") for cell in cells), "withdrawn" if page.withdrawn else "",
+            style=style,
+        )  # fmt: skip
     out.print(table)
     if len(found.pages) > _PAGES_SHOWN:
         out.print(f"and {len(found.pages) - _PAGES_SHOWN} more; --json lists all", style="dim")

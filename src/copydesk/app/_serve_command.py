@@ -86,6 +86,8 @@ def serve(
         log_to(sys.stderr)
         signal.signal(signal.SIGTERM, _end_while_starting)
         say("starting", workspace=str(opened.root), engine=engine, open=not ports.has_keys)
+        if ports.has_keys and not opened.server_keys.usable():
+            say("no_usable_key", level=logging.WARNING, todo="Make one with: copydesk key add")
         if engine == "embedded":
             serving = opened.serve_embedded(
                 {

@@ -4,6 +4,7 @@ Reads and writes: the workspace's folder, through the rooms below. Does not know
 how anything is shown. Importing it does not import torch; verbs that need it do so when called.
 """
 
+from copydesk.desk._answer_checks import AnswerChecks
 from copydesk.desk._bases import list_bases, pull_base
 from copydesk.desk._config import Config
 from copydesk.desk._diffing import PagesChanged, Pair, SampleDraft, VersionDiff
@@ -36,6 +37,7 @@ from copydesk.desk.doctor import Examination, Trouble, examine
 
 __all__ = [
     "DEFAULT_HARDWARE",
+    "AnswerChecks",
     "Checked",
     "ClientHistory",
     "ClientInfo",

@@ -40,6 +40,8 @@ class GateSettings(BaseModel):
     """Most findings that are errors which a draft may have beyond the base's, in the mean."""
     merge_difference: float = Field(default=1e-4, ge=0, le=1)
     """Most that merging may move the logits, as a share of their norm, in float32."""
+    served_difference: float = Field(default=1e-3, ge=0, le=10)
+    """Most by which a log-probability of the engine may differ from PEFT's, in float32."""
     max_lora_rank: int = Field(default=64, ge=1, le=1024)
     """Highest rank that the engines take."""
 
@@ -75,3 +77,6 @@ class CanarySettings(BaseModel):
     """How many times as often as the live version it may go wrong."""
     alpha: float = Field(default=0.01, gt=0, lt=1)
     """Probability of stopping one that goes wrong no more often than that."""
+    checked_answers: float = Field(default=1.0, ge=0, le=1)
+    """Share of the server's answers to chats that are checked while a canary runs. Drafts always
+    are."""

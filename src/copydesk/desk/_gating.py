@@ -13,14 +13,11 @@ from copydesk.desk._gate_cache import GateCache
 from copydesk.desk._gate_judging import Heard, speech_gates
 from copydesk.desk._gate_losses import GateLosses, Losses, loss_gates, losses_of
 from copydesk.desk._gate_models import GateModel, base_model, version_model
+from copydesk.desk._gate_servable import servable_gates
 from copydesk.desk._gate_settings import GateSettings
 from copydesk.desk._gate_speech import checked_drafts, drafts_of, gate_briefs, hear
 from copydesk.desk._gate_texts import GateTexts, gate_texts, material_of, unseen
-from copydesk.desk._models import (
-    trained_dtype,
-    version_quantisation,
-    workspace_base,
-)
+from copydesk.desk._models import workspace_base
 from copydesk.desk._place import Place, version_dataset
 from copydesk.desk._results import Evaluated
 from copydesk.desk._secrets import planted_secrets
@@ -28,14 +25,7 @@ from copydesk.desk._voice import voice_against
 from copydesk.desk._withdrawing import learned_withdrawn
 from copydesk.errors import CopydeskError, Damaged, UnknownName
 from copydesk.evaluate import mean_loss
-from copydesk.models import (
-    adapter_faults,
-    find_method,
-    finite_logits,
-    load_tokenizer,
-    merge_difference,
-    weights_finite,
-)
+from copydesk.models import load_tokenizer
 from copydesk.records import Listener, Progress
 from copydesk.registry import (
     GateResult,
@@ -91,7 +81,7 @@ def evaluate_version(place: Place, ref: str, *, listener: Listener) -> Evaluated
         tokenizer = load_tokenizer(info)
         texts = gate_texts(place, version, settings, tokenizer)
         probes = [one.ids[:_PROBE_TOKENS] for one in texts.heldout.examples[:_PROBED]]
-        gates = _servable(place, version, probes, settings)
+        gates = servable_gates(place, version, probes, settings)
         if gates[0].passed:  # what cannot be loaded is not measured further
             case = _Case(
                 place=place,
@@ -158,45 +148,6 @@ def candidate(place: Place, ref: str) -> Version:
     return found[-1]
 
 
-def _servable(
-    place: Place, version: Version, probes: list[tuple[int, ...]], settings: GateSettings
-) -> list[GateResult]:
-    """Whether it loads as it was written, and by methods that merge, merges to the same model."""
-    faults = _faults(place, version, probes, settings)
-    gates = [
-        GateResult(
-            name="servable",
-            value=len(faults),
-            threshold=0,
-            bound="most",
-            detail="; ".join(faults[:3]) + ("; ..." if len(faults) > 3 else "")
-            if faults
-            else "its files are as written, it fits the base and its logits are numbers",
-        )
-    ]
-    method = find_method(version.method)
-    if faults or not method.merges or method.leaves == "base":
-        return gates
-    apart = merge_difference(
-        workspace_base(place),
-        version.path,
-        bound_to=version.inputs["base"],
-        quantisation=version_quantisation(version),
-        dtype=trained_dtype(version),
-        texts=probes,
-    )
-    gates.append(
-        GateResult(
-            name="merge_difference",
-            value=apart,
-            threshold=settings.merge_difference,
-            bound="most",
-            detail="how far merging moves the logits, as a share of their norm, in float32",
-        )
-    )
-    return gates
-
-
 def _withdrawn(place: Place, version: Version) -> GateResult:
     marked = learned_withdrawn(place, version.name)
     return GateResult(
@@ -206,25 +157,6 @@ def _withdrawn(place: Place, version: Version) -> GateResult:
         bound="most",
         detail="whether it or its base learned from a page that its owner withdrew since",
     )
-
-
-def _faults(
-    place: Place, version: Version, probes: list[tuple[int, ...]], settings: GateSettings
-) -> list[str]:
-    """What stands in the way of serving it."""
-    try:
-        open_artifact(version.path)
-        leaves = find_method(version.method).leaves
-        if leaves == "adapter":
-            faults = adapter_faults(version.path, max_lora_rank=settings.max_lora_rank)
-            if faults:
-                return list(faults)
-        tuned = version_model(place, version).load(None)
-        if leaves == "base" and not weights_finite(tuned.base):
-            return ["a weight is not finite"]
-        return [] if finite_logits(tuned, probes) else ["its logits are not finite"]
-    except CopydeskError as error:
-        return [error.what]
 
 
 def _losses(case: _Case) -> GateLosses:

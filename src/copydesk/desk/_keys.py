@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from copydesk.errors import InvalidInput, UnknownName
-from copydesk.store import Catalogue
+from copydesk.store import Catalogue, replace_bytes
 
 _SHAPE = re.compile(r"cd-([0-9a-f]{12})-([0-9a-f]{64})")
+_MARKER = "keys/server-needs-keys"
+_MARKER_TEXT = (
+    b"Keys of this workspace's server were made: from then on nobody is answered without one.\n"
+    b"This file keeps it so where the catalogue, which holds them, is lost.\n"
+)
 _NOBODY = bytes(32)
 """Stands for the hash of a key that is not there."""
 _LABEL_LENGTH = 100
@@ -119,6 +124,7 @@ class ServerKeys:
             self._catalogue.client(client)
         ident, secret = secrets.token_hex(6), secrets.token_hex(32)
         row = (ident, label, _hashed(secret), every_client, base, admin, rate, quota, _now())
+        self.remember()
         with self._catalogue.writing() as db:
             db.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", row)
             db.executemany(
@@ -133,8 +139,33 @@ class ServerKeys:
         return tuple(self._key(row) for row in rows)
 
     def ever_made(self) -> bool:
-        """Whether there is any key, revoked or not: from then on nobody is answered without."""
+        """Whether any key was made, revoked since or not: from then on nobody is answered without.
+
+        Also where the catalogue that held them was lost: a server that needed keys does not stand
+        open because a file is gone.
+        """
+        return self.listed() or self.remembered()
+
+    def listed(self) -> bool:
+        """Whether the catalogue holds any key, revoked or not."""
         return bool(self._catalogue.rows("SELECT 1 FROM keys LIMIT 1"))
+
+    def usable(self) -> bool:
+        """Whether there is a key that is not revoked."""
+        return bool(self._catalogue.rows("SELECT 1 FROM keys WHERE revoked IS NULL LIMIT 1"))
+
+    def remembered(self) -> bool:
+        """Whether it is written down beside the catalogue that keys were made."""
+        return (self._catalogue.root / _MARKER).exists()
+
+    def remember(self) -> None:
+        """Write it down there.
+
+        Raises:
+            NoRoom: the disk is full or may not be written.
+        """
+        if not self.remembered():
+            replace_bytes(self._catalogue.root / _MARKER, _MARKER_TEXT)
 
     def get(self, ident: str) -> Key:
         """One key by its id; the whole key will do too.

@@ -9,7 +9,7 @@ from copydesk.content import read_draft
 from copydesk.corpus import each_material
 from copydesk.desk._drafts import read_draft_record
 from copydesk.desk._place import FOUNDATIONS, Place, version_dataset
-from copydesk.desk._withdrawing import is_withdrawn, withdrawn_pages
+from copydesk.desk._withdrawing import is_withdrawn, learned_withdrawn, withdrawn_pages
 from copydesk.errors import Damaged, InvalidInput, UnknownName
 from copydesk.records import Document, Lineage, LineageBase, LineagePage, Material
 from copydesk.registry import Version, find_version, live_version, newest_evaluation
@@ -69,8 +69,8 @@ def _writer(path: Path) -> str:
 def _of_version(place: Place, version: Version, draft: Path | None) -> Lineage:
     entry = version_dataset(place, version)
     trained = tuple(each_material(entry.path / "train.jsonl")) if entry else ()
-    pages = tuple(map(_page, trained))
     gone = withdrawn_pages(place, version.client)
+    pages = tuple(_page(item, withdrawn=is_withdrawn(item, gone)) for item in trained)
     heldout = sum(1 for _ in each_material(entry.path / "heldout.jsonl")) if entry else 0
     rights = Counter(page.right or CLIENT_ONLY for page in pages)
     manifest = open_artifact(version.path, verify=False).manifest
@@ -92,7 +92,7 @@ def _of_version(place: Place, version: Version, draft: Path | None) -> Lineage:
         dataset_digest=version.inputs.get("dataset", ""),
         pages=pages,
         heldout=heldout,
-        withdrawn=sum(is_withdrawn(item, gone) for item in trained) if gone else 0,
+        withdrawn=sum(page.withdrawn for page in pages),
         rights=dict(sorted(rights.items(), key=lambda item: (-item[1], item[0]))),
         live=_speaks(place, version),
         evaluated=(", ".join(failed) or "passed") if judged else None,
@@ -106,7 +106,7 @@ def _speaks(place: Place, version: Version) -> bool:
         return False
 
 
-def _page(item: Material) -> LineagePage:
+def _page(item: Material, *, withdrawn: bool) -> LineagePage:
     page = item if isinstance(item, Document) else None
     return LineagePage(
         id=item.id,
@@ -117,6 +117,7 @@ def _page(item: Material) -> LineagePage:
         retrieved=page.retrieved if page else None,
         date=item.date,
         right=page.right if page else None,
+        withdrawn=withdrawn,
     )
 
 
@@ -136,4 +137,5 @@ def _base(place: Place, version: Version) -> LineageBase:
         parent=facts.get("parent"),
         parent_digest=manifest.inputs.get("base"),
         rights=facts.get("rights", {}),
+        withdrawn=learned_withdrawn(place, name),
     )

@@ -4,12 +4,12 @@ import contextlib
 import getpass
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from copydesk.desk._config import Config
 from copydesk.desk._place import FOUNDATIONS, Place
-from copydesk.desk._withdrawing import learned_withdrawn
+from copydesk.desk._withdrawing import Mark, all_marks, learned_withdrawn
 from copydesk.errors import CopydeskError, Damaged, NotPassed
 from copydesk.registry import (
     Canary,
@@ -53,6 +53,8 @@ class VersionState:
     """`passed`, the names of the gates that said no, or `never asked`."""
     outcomes: Outcomes
     """How its live requests ended."""
+    withdrawn: bool = False
+    """Whether it or its base learned from a page that its owner withdrew since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,8 @@ class ClientHistory:
     versions: tuple[VersionState, ...]
     changes: tuple[Promotion, ...]
     """Oldest first."""
+    marks: tuple[Mark, ...] = ()
+    """Of its datasets, versions and their bases: what learned from pages that were withdrawn."""
 
     @property
     def stale(self) -> bool:
@@ -132,6 +136,22 @@ def client_history(place: Place, client: str) -> ClientHistory:
     )
 
 
+def marked_history(place: Place, client: str) -> ClientHistory:
+    """The same with what learned from withdrawn pages, which reads the client's datasets where any
+    page was withdrawn."""
+    found = client_history(place, client)
+    names = {item.version for item in found.versions}
+    bases = {item.base for item in found.versions}
+    own: list[Mark] = []
+    for mark in all_marks(place):
+        of_client = mark.kind == "dataset" and mark.client == client
+        if of_client or mark.name in (names if mark.kind == "version" else bases):
+            own.append(mark)
+    marked = {mark.name for mark in own if mark.kind == "version"}
+    versions = tuple(replace(item, withdrawn=item.version in marked) for item in found.versions)
+    return replace(found, versions=versions, marks=tuple(own))
+
+
 def is_of_another_base(place: Place, version: Version) -> bool:
     """Whether a version is bound to a base of another name than the workspace's.
 
@@ -149,19 +169,39 @@ def base_name(place: Place) -> str:
     return named
 
 
-def request_version(place: Place, ref: str, request: object) -> Version:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """The version that answers a request, and how it came to."""
+
+    version: Version
+    named: bool
+    """Whether the caller named it, so that how the request ends says nothing of a canary."""
+    canary: int
+    """Id of the canary that drew it, for the one side or the other; 0 where none ran."""
+
+
+def request_version(place: Place, ref: str, request: object) -> Drawn:
     """The version that answers a request for `client` or `client@n`, by the running canary."""
     asked = json.dumps(request, default=repr, sort_keys=True)
-    return version_for(place.catalogue, ref, asked)
+    # Before the version: a canary that begins in between did not draw it.
+    canary = running_canary(place.catalogue, ref)
+    version = version_for(place.catalogue, ref, asked)
+    return Drawn(version=version, named="@" in ref, canary=canary.id if canary else 0)
 
 
-def tell_outcome(place: Place, ref: str, version: Version, *, findings: bool, error: bool) -> None:
+def tell_outcome(place: Place, drawn: Drawn, *, findings: bool, error: bool) -> None:
     """Count how a request ended, unless the caller named the version."""
-    if "@" in ref:
+    if drawn.named:
         return
+    version = drawn.version
     try:
         report_outcome(
-            place.catalogue, version.client, version.number, findings=findings, error=error
+            place.catalogue,
+            version.client,
+            version.number,
+            findings=findings,
+            error=error,
+            drawn_by=drawn.canary,
         )
     except CopydeskError as problem:  # what was written is there all the same
         _LOG.warning("How a request of %s ended was not counted: %s", version.name, problem)

@@ -5,7 +5,7 @@ import os
 from copydesk.desk._diffing import VersionDiff, diff_versions
 from copydesk.desk._lineage import lineages, trace
 from copydesk.desk._place import Place
-from copydesk.desk._promoting import ClientHistory, client_history, go_back, promote_version
+from copydesk.desk._promoting import ClientHistory, go_back, marked_history, promote_version
 from copydesk.desk._results import Evaluated
 from copydesk.errors import InvalidInput
 from copydesk.records import Lineage, Listener, ignore_progress
@@ -85,7 +85,7 @@ class RegistryVerbs:
         Raises:
             UnknownName: no such client.
         """
-        return client_history(self._place, client)
+        return marked_history(self._place, client)
 
     def diff(self, one: str, other: str) -> VersionDiff:
         """Two versions of a client side by side.

@@ -35,8 +35,9 @@ class ServedModel:
     adapter: AdapterRef | None
     number: int = 0
     """Of the version."""
-    drawn: bool = False
-    """Whether the client was named without a version, so that a canary may have drawn it."""
+    canary: int | None = None
+    """The canary that drew it, for the one side or the other: one ran, and the client was named
+    without a version."""
     created: int = 0
     """When its folder was finished, in seconds since 1970; 0 for the base."""
 
@@ -77,28 +78,33 @@ class Roster:
         if key is not None and not key.allows(client):
             raise _unknown(model)
         try:
+            # Before the version: a canary that begins in between did not draw it.
+            canary = None if "@" in model else running_canary(self.catalogue, model)
             version = version_for(self.catalogue, model, request_id)
         except (UnknownName, InvalidInput) as error:
             raise _unknown(model) from error
         if why := self._obstacle(version):
             raise WrongBase(f"{version.name} cannot be served: {why}")
-        return self._served(model, version)
+        return self._served(model, version, canary=canary.id if canary else None)
 
     def models(self, key: Key | None) -> tuple[ServedModel, ...]:
         """All models that a key may use, each client by its name and by its versions."""
         return tuple(self._each(key))
 
-    def report(self, client: str, number: int, *, error: bool) -> Promotion | None:
-        """Tell the client's canary, if one runs, how a request ended that it may have drawn.
-
-        Texts are not checked here: findings are for those who have a brief.
+    def report(
+        self, client: str, number: int, *, canary: int, findings: bool, error: bool
+    ) -> Promotion | None:
+        """Tell a canary, if it still runs, how a request ended that it drew.
 
         Returns:
-            What followed for the canary; None where it goes on, or none runs.
+            What followed for the canary; None where it goes on, or runs no more.
         """
-        if running_canary(self.catalogue, client) is None:
+        running = running_canary(self.catalogue, client)
+        if running is None or running.id != canary:
             return None
-        return report_outcome(self.catalogue, client, number, findings=False, error=error)
+        return report_outcome(
+            self.catalogue, client, number, findings=findings, error=error, drawn_by=canary
+        )
 
     @property
     def base_id(self) -> str:
@@ -134,14 +140,14 @@ class Roster:
     def _base(self) -> ServedModel:
         return ServedModel(id=self.base_id, name=self.base_id, client="", adapter=None)
 
-    def _served(self, model: str, version: Version) -> ServedModel:
+    def _served(self, model: str, version: Version, *, canary: int | None = None) -> ServedModel:
         return ServedModel(
             id=model,
             name=version.name,
             client=version.client,
             adapter=adapter_ref(version),
             number=version.number,
-            drawn="@" not in model,
+            canary=canary,
             created=int(version.path.stat().st_mtime),
         )
 

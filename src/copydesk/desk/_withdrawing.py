@@ -7,7 +7,7 @@ page is not removed by it; it is marked, which is worked out anew each time it i
 
 import datetime
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -145,12 +145,14 @@ def marks(place: Place, client: str) -> tuple[Mark, ...]:
 def learned_withdrawn(place: Place, name: str) -> bool:
     """Whether a version or foundation learned from a page that was withdrawn since, of whichever
     client: one that stands on a foundation learned what that did."""
-    return any(
-        mark.name == name
-        for row in place.catalogue.clients()
-        if place.catalogue.latest(KIND, row.name) is not None
-        for mark in marks(place, row.name)
-    )
+    return any(mark.name == name for mark in all_marks(place))
+
+
+def all_marks(place: Place) -> Iterator[Mark]:
+    """What is marked because of whichever client's withdrawals."""
+    for row in place.catalogue.clients():
+        if place.catalogue.latest(KIND, row.name) is not None:
+            yield from marks(place, row.name)
 
 
 def without_withdrawn(
@@ -161,7 +163,7 @@ def without_withdrawn(
     kept: list[Material] = []
     rejected: list[Rejection] = []
     for item in items:
-        if pages and is_withdrawn(item, pages):
+        if is_withdrawn(item, pages):
             rejected.append(
                 Rejection(
                     source=item.source,
@@ -195,8 +197,10 @@ def drop_withdrawn(place: Place, client: str, file: Path) -> tuple[Rejection, ..
     return tuple(rejected)
 
 
-def is_withdrawn(item: Material, pages: Iterable[WithdrawnPage]) -> bool:
+def is_withdrawn(item: Material, pages: Sequence[WithdrawnPage]) -> bool:
     """Whether a page is one of these: by its bytes, its address, or its words."""
+    if not pages:
+        return False
     words = _words(item)
     url = item.url if isinstance(item, Document) else None
     return any(

@@ -10,7 +10,7 @@ from copydesk.desk._models import load_version
 from copydesk.desk._place import DATASETS, Place, client_material
 from copydesk.desk._promoting import request_version, tell_outcome
 from copydesk.desk._voice import usual_voice, voice_of, with_voice
-from copydesk.errors import CopydeskError, InvalidInput
+from copydesk.errors import Busy, Cancelled, CopydeskError, InvalidInput
 from copydesk.evaluate import VoiceModel
 from copydesk.records import Brief, Completer, Document, Draft, StyleGuide
 from copydesk.registry import Version
@@ -58,7 +58,8 @@ def write_drafts(
     asked = {"briefs": [asdict(brief) for brief in briefs], **asdict(settings)}
     if request_id:
         asked["request_id"] = request_id
-    version = request_version(place, ref, asked)
+    drawn = request_version(place, ref, asked)
+    version = drawn.version
     standards = client_standards(place, version.client).standards
     voice = usual_voice(place, version.client)
     _refuse_strangers(place, version.client, briefs, standards.guide)
@@ -73,10 +74,12 @@ def write_drafts(
             draft = replace(made, request_id=request_id)
             wrong += any(found.severity == "error" and not found.waived for found in draft.findings)
             yield draft
-    except CopydeskError:
-        tell_outcome(place, ref, version, findings=wrong > 0, error=True)
+    except CopydeskError as error:
+        # That somebody hung up, or that the engine had no room, says nothing of the version.
+        if not isinstance(error, Cancelled | Busy):
+            tell_outcome(place, drawn, findings=wrong > 0, error=True)
         raise
-    tell_outcome(place, ref, version, findings=wrong > 0, error=False)
+    tell_outcome(place, drawn, findings=wrong > 0, error=False)
 
 
 def _written(

@@ -49,8 +49,10 @@ from copydesk.models._pack import Packed, pack, split_by_tokens
 from copydesk.models._quantise import Quantisation
 from copydesk.models._servable import (
     adapter_faults,
+    dead_weights,
     finite_logits,
     merge_difference,
+    text_logits,
     weights_finite,
 )
 from copydesk.models._shared_prefix import shared_length
@@ -105,6 +107,7 @@ __all__ = [
     "backward_loss",
     "backward_losses",
     "convert_to_gguf",
+    "dead_weights",
     "default_cache",
     "eight_bit_adamw",
     "eight_bit_bytes",
@@ -134,6 +137,7 @@ __all__ = [
     "shared_length",
     "split_by_tokens",
     "template_digest",
+    "text_logits",
     "two_at_once",
     "untuned",
     "weights_finite",

@@ -3,7 +3,7 @@
 Shape letters: L positions of a text, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from copydesk.models._tuned import Tuned, untuned
 def adapter_faults(folder: Path, *, max_lora_rank: int) -> tuple[str, ...]:
     """What is wrong with an adapter by its files alone; nothing where it is sound.
 
-    A matrix of nothing but zeros is a fault: B starts at zero, so that one which is still zero
-    was never trained, or was lost.
+    A tensor of nothing but zeros is a fault: LoRA's B and a bottleneck's way up start at zero, so
+    that one which is still zero was never trained, or was lost; DoRA's lengths would silence their
+    layer. Of a prefix or prompt, which is one tensor, each layer's part and each virtual token is
+    looked at.
 
     Args:
         folder: the adapter's.
@@ -37,6 +39,7 @@ def adapter_faults(folder: Path, *, max_lora_rank: int) -> tuple[str, ...]:
         for name, tensor in sorted(tensors.items())
         if tensor.numel() > 0 and not bool(tensor.any())
     ]
+    faults += _dead_parts(config, tensors)
     if not tensors:
         faults.append("it holds no tensor")
     faults += [
@@ -48,6 +51,15 @@ def adapter_faults(folder: Path, *, max_lora_rank: int) -> tuple[str, ...]:
     if highest > max_lora_rank:
         faults.append(f"its rank {highest} is over max_lora_rank, {max_lora_rank}")
     return tuple(faults)
+
+
+def dead_weights(base: Base) -> tuple[str, ...]:
+    """Matrices of a base that hold nothing but zeros. Norms and biases may."""
+    return tuple(
+        name
+        for name, weight in base.model.named_parameters()
+        if weight.dim() > 1 and not bool(weight.any())
+    )
 
 
 def merge_difference(
@@ -83,18 +95,38 @@ def merge_difference(
         base.model = dequantise(base.model)
         base.quantisation, base.dtype = None, torch.float32
     tuned = load_adapter(base, folder, bound_to=bound_to)
-    beside = [_logits(tuned, ids) for ids in texts]
+    beside = [text_logits(tuned, ids) for ids in texts]
     base.model = merge(tuned)
     merged = untuned(base)
     return max(
-        float((_logits(merged, ids) - logits_LV).norm() / logits_LV.norm())
+        float((text_logits(merged, ids) - logits_LV).norm() / logits_LV.norm())
         for ids, logits_LV in zip(texts, beside, strict=True)
     )
 
 
+def _dead_parts(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """Virtual tokens, and a prefix's keys or values of a layer, that are nothing but zeros."""
+    virtual = tensors.get("prompt_embeddings")
+    if virtual is None or virtual.dim() != 2 or not bool(virtual.any()):
+        return []
+    faults = [
+        f"the virtual token {number} holds nothing but zeros"
+        for number in range(len(virtual))
+        if not bool(virtual[number].any())
+    ]
+    layers = config.get("num_layers")
+    if config.get("peft_type") == "PREFIX_TUNING" and isinstance(layers, int) and layers > 0:
+        # [P, layers x (keys, values) x H_kv x K]; another width is found where it is loaded.
+        for number, part in enumerate(virtual.tensor_split(2 * layers, dim=1)):
+            if not bool(part.any()):
+                kind = "values" if number % 2 else "keys"
+                faults.append(f"the {kind} of layer {number // 2} hold nothing but zeros")
+    return faults
+
+
 def finite_logits(tuned: Tuned, texts: Sequence[Sequence[int]]) -> bool:
     """Whether all logits of some texts are numbers."""
-    return all(bool(torch.isfinite(_logits(tuned, ids)).all()) for ids in texts)
+    return all(bool(torch.isfinite(text_logits(tuned, ids)).all()) for ids in texts)
 
 
 def weights_finite(base: Base) -> bool:
@@ -102,7 +134,9 @@ def weights_finite(base: Base) -> bool:
     return all(bool(torch.isfinite(weight).all()) for weight in base.model.parameters())
 
 
-def _logits(tuned: Tuned, ids: Sequence[int]) -> torch.Tensor:
+def text_logits(tuned: Tuned, ids: Sequence[int]) -> torch.Tensor:
+    """Logits [L, V] of a text in float32, by one forward; before them those of virtual tokens that
+    prompt tuning runs as positions."""
     speaker: Any = tuned.virtual.wrapper if tuned.virtual else tuned.model
     tokens = torch.tensor([list(ids)], device=tuned.base.device)
     with torch.inference_mode():

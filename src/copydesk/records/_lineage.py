@@ -21,6 +21,8 @@ class LineagePage:
     date: str | None
     right: str | None
     """By what right others than its client may be trained on it; None: its client alone."""
+    withdrawn: bool = False
+    """Whether its owner withdrew it since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class LineageBase:
     parent_digest: str | None = None
     rights: Mapping[str, int] = field(default_factory=dict[str, int])
     """Recorded right -> pages that a foundation was trained on by it."""
+    withdrawn: bool = False
+    """Whether it learned, itself or by what it was tuned from, from a page withdrawn since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,7 +107,13 @@ def outcomes(
 
 
 def report_outcome(
-    catalogue: Catalogue, client: str, number: int, *, findings: bool, error: bool
+    catalogue: Catalogue,
+    client: str,
+    number: int,
+    *,
+    findings: bool,
+    error: bool,
+    drawn_by: int | None = None,
 ) -> Promotion | None:
     """Count how a request ended that `version_for` gave a version of the client.
 
@@ -121,6 +127,8 @@ def report_outcome(
         number: the version that answered.
         findings: whether the text had a finding that is an error.
         error: whether there was no text.
+        drawn_by: id of the canary that ran when the version was drawn, 0 where none did: one that
+            began since is not judged by it. None is the canary that runs now.
 
     Returns:
         What followed for the canary; None where it goes on, or none runs.
@@ -132,7 +140,11 @@ def report_outcome(
         if version_entry(catalogue, client, number) is None:
             raise UnknownName(f"There is no version '{client}@{number}'")
         canary = running_canary(catalogue, client)
-        within = canary is not None and number in (canary.number, canary.previous)
+        within = (
+            canary is not None
+            and number in (canary.number, canary.previous)
+            and drawn_by in (None, canary.id)
+        )
         db.execute(
             "INSERT INTO outcomes VALUES (?, ?, ?, 1, ?, ?)"
             " ON CONFLICT (client, number, canary) DO UPDATE SET requests = requests + 1,"

@@ -8,9 +8,11 @@ a layer, V vocabulary, H heads, K width of a head, L layers, S slots.
 """
 
 from copydesk.serve._engine import LocalEngine
+from copydesk.serve._proof import engine_difference
 from copydesk.serve._settings import EngineSettings
 from copydesk.serve._start import start_engine
 from copydesk.serve._writer import Writer
 
-__all__ = ["EngineSettings", "LocalEngine", "Writer", "start_engine"]
-"""Many texts at once: `start_engine`; one chat at a time, streamed: `Writer`."""
+__all__ = ["EngineSettings", "LocalEngine", "Writer", "engine_difference", "start_engine"]
+"""Many texts at once: `start_engine`; one chat at a time, streamed: `Writer`; whether an engine
+says of an adapter what PEFT says: `engine_difference`."""

@@ -16,20 +16,18 @@ from typing import Any
 
 from copydesk.errors import (
     AlreadyThere,
-    CopydeskError,
     Damaged,
     InUse,
     InvalidInput,
-    NoRoom,
     UnknownName,
 )
 from copydesk.store._artifacts import LEFTOVER, Artifact, building, remove_leftovers
+from copydesk.store._database import WAIT_SECONDS, database_errors, result_code
 from copydesk.store._files import flush_to_disk, storage_errors
 from copydesk.store._schema import SCHEMA, migrate
 from copydesk.store._signatures import Keyring
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_WAIT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +69,26 @@ class Catalogue:
         self._file = root / "copydesk.db"
         if read_only:
             self._db = _reading(self._file)
+            self._identity = _identity(self._file)
             return
-        with _database_errors(self._file):
-            self._db = sqlite3.connect(self._file, timeout=_WAIT_SECONDS, isolation_level=None)
+        with database_errors(self._file):
+            self._db = sqlite3.connect(self._file, timeout=WAIT_SECONDS, isolation_level=None)
         try:
-            with _database_errors(self._file):
+            with database_errors(self._file):
                 self._write_ahead()
                 self._db.execute("PRAGMA foreign_keys = ON")
                 self._db.execute("PRAGMA secure_delete = ON")
             self._migrate()
+            self._identity = _identity(self._file)
         except BaseException:
             self._db.close()
             raise
+
+    def replaced(self) -> bool:
+        """Whether another file stands where the one that is open was, as after a lost catalogue was
+        rebuilt; False while there is none."""
+        now = _identity(self._file)
+        return now is not None and now != self._identity
 
     def close(self) -> None:
         """Close the file."""
@@ -135,7 +141,7 @@ class Catalogue:
         Raises:
             InUse: another process reads the catalogue; what it needs cannot be dropped yet.
         """
-        with _database_errors(self._file):
+        with database_errors(self._file):
             self._db.execute("VACUUM")
             busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
@@ -326,7 +332,7 @@ class Catalogue:
 
     def rows(self, query: str, *values: str | float | None) -> list[tuple[Any, ...]]:
         """What a query finds, for the rooms that keep tables of their own here."""
-        with _database_errors(self._file):
+        with database_errors(self._file):
             return self._db.execute(query, values).fetchall()
 
     def _write_ahead(self) -> None:
@@ -334,12 +340,12 @@ class Catalogue:
 
         SQLite does not wait itself when another process switches at the same moment.
         """
-        deadline = time.monotonic() + _WAIT_SECONDS
+        deadline = time.monotonic() + WAIT_SECONDS
         while True:
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
-                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                if result_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
             else:
@@ -363,7 +369,7 @@ class Catalogue:
             NoRoom: the disk is full or may not be written.
             InUse: another process keeps the catalogue busy.
         """
-        with _database_errors(self._file):
+        with database_errors(self._file):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -374,12 +380,21 @@ class Catalogue:
                 raise
 
 
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Which file a path leads to: device and inode; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _reading(file: Path) -> sqlite3.Connection:
     """A connection that only reads. Where SQLite cannot lock, it reads the file as it stands."""
-    with _database_errors(file):
+    with database_errors(file):
         for mode in ("mode=ro", "mode=ro&immutable=1"):
             address = f"file:{urllib.parse.quote(str(file))}?{mode}"
-            db = sqlite3.connect(address, timeout=_WAIT_SECONDS, isolation_level=None, uri=True)
+            db = sqlite3.connect(address, timeout=WAIT_SECONDS, isolation_level=None, uri=True)
             try:
                 version = int(db.execute("PRAGMA user_version").fetchone()[0])
                 db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -404,60 +419,6 @@ def _newer(version: int, file: Path) -> Damaged:
         where=str(file),
         todo="Upgrade Copydesk.",
     )
-
-
-@contextlib.contextmanager
-def _database_errors(file: Path) -> Generator[None]:
-    """Turn SQLite's errors into ours; a broken constraint is the caller's to explain."""
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise
-    except sqlite3.DatabaseError as error:
-        raise _explained(error, file) from error
-
-
-def _explained(error: sqlite3.DatabaseError, file: Path) -> CopydeskError:
-    where = str(file)
-    code = _code(error)
-    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(file)):
-        return NoRoom(
-            "The disk is full; nothing was changed",
-            where=where,
-            todo="Free some space and run the same command again.",
-        )
-    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_WRITE:
-        return NoRoom(
-            f"The catalogue could not be written ({error}); nothing was changed",
-            where=where,
-            todo="Check the disk and the limits on file sizes, then run the same command again.",
-        )
-    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
-        return NoRoom(
-            "The catalogue may not be written",
-            where=where,
-            todo="Check the folder's permissions, or choose another workspace.",
-        )
-    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return InUse(
-            f"Another process has kept the catalogue busy for {_WAIT_SECONDS:.0f} seconds",
-            where=where,
-            todo="Wait until it ends, then try again.",
-        )
-    return Damaged(
-        f"The catalogue cannot be used: {error}",
-        where=where,
-        todo="See what can be saved: copydesk doctor --repair; or restore it from a backup.",
-    )
-
-
-def _code(error: sqlite3.Error) -> int:
-    """SQLite's result code, without its finer distinctions."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _is_full(file: Path) -> bool:
-    return shutil.disk_usage(file.parent).free < 1 << 16
 
 
 def _now() -> str:

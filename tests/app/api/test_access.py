@@ -11,9 +11,10 @@ import pytest
 from handled import Handled
 from served import Served, make_workspace, serving
 
+import copydesk
 from copydesk.app.api._allowance import Allowance
 from copydesk.app.api._problems import Problem
-from copydesk.desk import Key, Workspace
+from copydesk.desk import Key, Workspace, examine
 
 ASK = [{"role": "user", "content": "Say something"}]
 
@@ -69,6 +70,22 @@ def test_with_a_key_in_the_workspace_nobody_is_answered_without(
         assert server.post("/v1/chat/completions", {"bad": 1}, **given).status_code == 401
     with pytest.raises(openai.AuthenticationError):
         ask(server, wrong)
+
+
+def test_a_catalogue_that_is_lost_and_rebuilt_opens_no_running_server(
+    server: Served, workspace: Workspace
+) -> None:
+    old = workspace.server_keys.add(clients=["acme"]).secret
+    ask(server, old)
+    workspace.close()
+    for file in workspace.root.glob("copydesk.db*"):
+        file.unlink()
+    assert httpx2.get(f"{server.url}/v1/models").status_code == 401
+    assert examine(workspace.root, repair=True).healthy
+    for headers in ({}, {"authorization": f"Bearer {old}"}):
+        assert httpx2.get(f"{server.url}/v1/models", headers=headers).status_code == 401
+    with copydesk.open(workspace.root) as rebuilt:
+        ask(server, rebuilt.server_keys.add(clients=["acme"]).secret)
 
 
 def test_a_revoked_or_rotated_key_is_refused_by_the_next_request(

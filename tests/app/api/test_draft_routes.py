@@ -11,6 +11,7 @@ from handled import Handled
 from served import Served, make_workspace, serving
 
 import copydesk
+from copydesk.registry import outcomes
 
 BRIEF = {"title": "Spring bulbs", "format": "blog", "length": 20, "points": ["plant them deep"]}
 
@@ -87,12 +88,14 @@ def test_hanging_up_ends_the_writing(server: Served, engine: Handled, root: Path
     asked = {"model": "acme", "brief": BRIEF | {"length": 900}, "temperature": 1.9}
     with copydesk.open(root) as workspace:
         before = len(workspace.drafts())
+        counted = outcomes(workspace.catalogue, "acme", 1)
         with pytest.raises(httpx2.ReadTimeout):
             httpx2.post(f"{server.url}/v1/drafts", json=asked, timeout=1.0)
         engine.step_seconds = 0.0
         while engine.busy:
             pass
         assert len(workspace.drafts()) == before
+        assert outcomes(workspace.catalogue, "acme", 1) == counted, "that says nothing of a version"
 
 
 def test_drafts_do_not_hold_up_answers_and_are_bounded(server: Served, engine: Handled) -> None:

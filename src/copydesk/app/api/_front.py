@@ -20,7 +20,11 @@ class Ended:
 
     client: str
     number: int
+    canary: int
+    """The canary that ran when the version was drawn."""
     error: bool
+    findings: bool = False
+    """Whether the text had a finding that is an error."""
 
 
 class Front:
@@ -34,9 +38,9 @@ class Front:
         self, open_catalogue: Callable[[], Catalogue], roster: Callable[[Catalogue], Roster]
     ) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="copydesk-catalogue")
-        self._catalogue = self._thread.submit(open_catalogue).result()
-        self._keys = ServerKeys(self._catalogue)
-        self._roster = roster(self._catalogue)
+        self._open_catalogue = open_catalogue
+        self._make_roster = roster
+        self._take(self._thread.submit(open_catalogue).result())
 
     async def find_key(self, secret: str | None) -> tuple[Key | None, bool]:
         """(the key, whether one is needed): needed as soon as one was ever made.
@@ -76,7 +80,13 @@ class Front:
             followed: list[tuple[str, str]] = []
             for one in ended:
                 with contextlib.suppress(UnknownName):  # it was deleted meanwhile
-                    done = self._roster.report(one.client, one.number, error=one.error)
+                    done = self._roster.report(
+                        one.client,
+                        one.number,
+                        canary=one.canary,
+                        findings=one.findings,
+                        error=one.error,
+                    )
                     if done is not None:
                         followed.append((one.client, done.action))
             return followed
@@ -88,5 +98,17 @@ class Front:
         self._thread.submit(self._catalogue.close).result()
         self._thread.shutdown()
 
+    def _take(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._keys = ServerKeys(catalogue)
+        self._roster = self._make_roster(catalogue)
+
     async def _ask(self, question: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, question)
+        def answer() -> _T:
+            if self._catalogue.replaced():  # it was lost and rebuilt while the server ran
+                fresh = self._open_catalogue()
+                self._catalogue.close()
+                self._take(fresh)
+            return question()
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, answer)

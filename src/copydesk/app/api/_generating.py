@@ -86,7 +86,7 @@ class Turn:
                     chunk = self._take(happened)
                     if streamed and chunk:
                         yield chunk
-            self._report(error=False)
+            self._report_text()
             if not streamed:
                 yield b""
                 return
@@ -95,7 +95,7 @@ class Turn:
             yield DONE
         except CopydeskError as error:
             if error.fault == "machine" and not isinstance(error, Busy):
-                self._report(error=True)
+                self._report_error()
             raise
         finally:
             self._settle()
@@ -145,11 +145,24 @@ class Turn:
     def _usage(self) -> dict[str, object]:
         return usage(self._answers, per_prompt=self._wanted.choices)
 
-    def _report(self, *, error: bool) -> None:
-        model = self._model
-        if model.drawn:
-            done = Ended(client=model.client, number=model.number, error=error)
+    def _report_text(self) -> None:
+        """Have the answer checked, where a canary is to hear of it; JSON is no text to judge."""
+        if (done := self._ended(error=False)) is None:
+            return
+        if self._wanted.schema is not None:
             self._service.ended.append(done)
+        else:
+            self._service.inspector.offer(done, [one.text for one in self._answers])
+
+    def _report_error(self) -> None:
+        if (done := self._ended(error=True)) is not None:
+            self._service.ended.append(done)
+
+    def _ended(self, *, error: bool) -> Ended | None:
+        model = self._model
+        if model.canary is None:
+            return None
+        return Ended(client=model.client, number=model.number, canary=model.canary, error=error)
 
     def _settle(self) -> None:
         """Note for the log, the metrics and the quota what was used, of a broken answer too."""

@@ -59,6 +59,12 @@ class Metrics:
             buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
             registry=registry,
         )
+        self._checked = Counter(
+            "copydesk_checked_answers",
+            "Answers while a canary ran, by what a check found: clean, findings, unchecked.",
+            ("client", "found"),
+            registry=registry,
+        )
         registry.register(_EngineFigures(engine))
 
     def count(self, visit: Visit) -> None:
@@ -80,6 +86,10 @@ class Metrics:
             rest = visit.seconds - visit.first_token_seconds
             if visit.completion_tokens > visit.choices and rest > 0:
                 self._rate.observe((visit.completion_tokens - visit.choices) / rest)
+
+    def checked(self, client: str, found: str) -> None:
+        """Add an answer that a canary hears of; `found` is `clean`, `findings` or `unchecked`."""
+        self._checked.labels(client, found).inc()
 
     def text(self) -> bytes:
         """All metrics, as Prometheus reads them."""

@@ -189,6 +189,7 @@ async def serve(
         with contextlib.suppress(asyncio.CancelledError):
             await counting
         await asyncio.to_thread(service.drafters.close)
+        await asyncio.to_thread(service.inspector.close)
         service.front.close()
         say("stopped")
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from copydesk.app.api._allowance import Allowance
 from copydesk.app.api._front import Ended, Front
+from copydesk.app.api._inspecting import Inspector
 from copydesk.app.api._limits import Limits
 from copydesk.app.api._metrics import Metrics
 from copydesk.app.api._visits import Visit, say
@@ -65,6 +66,7 @@ class Service:
     local: bool = True
     """Whether only this machine can reach it."""
     metrics: Metrics = field(init=False)
+    inspector: Inspector = field(init=False)
     allowance: Allowance = field(default_factory=Allowance)
     draining: bool = False
     """Set when the server is to end: what runs goes on, nothing new is taken."""
@@ -76,6 +78,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.metrics = Metrics(self.engine)
+        self.inspector = Inspector(self.root, self._checked)
 
     @property
     def ready(self) -> bool:
@@ -90,6 +93,10 @@ class Service:
                 await self._write_use()
         finally:
             await asyncio.shield(self._write_use())
+
+    def _checked(self, ended: Ended, found: str) -> None:
+        self.metrics.checked(ended.client, found)
+        self.ended.append(ended)
 
     async def _write_use(self) -> None:
         ended, self.ended = self.ended, []

@@ -53,6 +53,8 @@ def _steps(lineage: Lineage) -> tuple[tuple[str, str], ...]:
     if lineage.base.parent:
         rights = _counted(lineage.base.rights)
         base += f", tuned from {lineage.base.parent} on pages by right: {rights}"
+    if lineage.base.withdrawn:
+        base += ", which learned from pages that were withdrawn since"
     gates = lineage.evaluated or "never asked"
     dataset = lineage.dataset or "not kept any more"
     return (
@@ -77,7 +79,8 @@ def _steps(lineage: Lineage) -> tuple[tuple[str, str], ...]:
 def _line(page: LineagePage) -> Line:
     # Of a file its name alone: where it lies on the machine is nobody's business.
     source = page.url or page.source.replace("\\", "/").rpartition("/")[2]
-    cells = (page.date, page.right or "client only", source, page.retrieved)
+    right = (page.right or "client only") + (", withdrawn since" if page.withdrawn else "")
+    cells = (page.date, right, source, page.retrieved)
     return Line(
         name=page.title or page.id,
         badge=Markup(""),

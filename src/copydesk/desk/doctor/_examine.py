@@ -41,7 +41,15 @@ def examine(
             client that still is one is removed, but caches and unfinished work.
         sign: sign artifacts from before manifests were signed, once their hashes are right.
         files: read every file of every artifact; without it manifests and signatures alone.
+
+    Raises:
+        InvalidInput: it is to sign without reading what it signs.
     """
+    if sign and not files:
+        raise InvalidInput(
+            "Nothing is signed whose files were not read",
+            todo="Sign without --quick: copydesk doctor --sign",
+        )
     config, found = _config(root)
 
     def settle(cases: Iterable[Case], *, by: bool = repair) -> None:
@@ -92,6 +100,7 @@ def _parts(
         _catalogue.saved_rows(place.catalogue)
     yield lambda: _artifacts.of_the_workspace(place, files=files)
     yield lambda: [] if old else _workspace.promotions(place)
+    yield lambda: [] if old else _workspace.server_keys(place)
     yield lambda: _artifacts.unfinished(place)
     yield lambda: _workspace.erased_pages(place, receipts)
     yield lambda: _workspace.withdrawals(place)

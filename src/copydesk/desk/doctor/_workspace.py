@@ -6,6 +6,7 @@ from pathlib import Path
 
 from copydesk.desk._config import CONFIG_FILE
 from copydesk.desk._erasing import Receipt, erase_client, pending_erasures, read_receipt
+from copydesk.desk._keys import ServerKeys
 from copydesk.desk._place import FOUNDATIONS, Place
 from copydesk.desk._withdrawing import marks
 from copydesk.desk.doctor._artifacts import remove
@@ -46,6 +47,33 @@ def keys(place: Place) -> Iterator[Case]:
             ),
             mend=ring.protect,
             done="Its owner alone may read it now.",
+        )
+
+
+def server_keys(place: Place) -> Iterator[Case]:
+    """Whether the server still needs keys where any were made, and has those that were."""
+    known = ServerKeys(place.catalogue)
+    where = place.root / "copydesk.db"
+    if known.listed() and not known.remembered():
+        yield Case(
+            trouble=error(
+                "server keys",
+                "It is written down nowhere but in the catalogue that the server needs keys",
+                where,
+                f"Were the catalogue lost, the server would stand open. Use: {REPAIR}",
+            ),
+            mend=known.remember,
+            done="It was written down beside the catalogue.",
+        )
+    elif known.remembered() and not known.listed():
+        yield Case(
+            trouble=note(
+                "server keys",
+                "The server needs keys and has none, so it answers nobody: they went with their "
+                "clients, or were lost with the catalogue",
+                where,
+                "Make new ones: copydesk key add; or restore the catalogue from a backup.",
+            )
         )
 
 
