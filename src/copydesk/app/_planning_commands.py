@@ -8,6 +8,7 @@ from rich.table import Table
 from copydesk import desk
 from copydesk.app._options import AsJson, InWorkspace, Settings, fields_of, pairs
 from copydesk.app._output import duration, emit_json, out, parse_size, size
+from copydesk.app._progress import ProgressView
 from copydesk.app._tables import show_choice
 from copydesk.errors import InvalidInput
 from copydesk.records import Choice, Latency, Plan
@@ -89,7 +90,8 @@ def plan(
                 updates_month=updates,
                 hardware=hardware,
             )
-            choice = opened.choose(None if model is None else [model], wishes)
+            with ProgressView() as view:
+                choice = opened.choose(None if model is None else [model], wishes, listener=view)
         _show_chosen(choice, as_json=as_json)
         return
     options: dict[str, Any] = {
@@ -98,11 +100,12 @@ def plan(
         "settings": pairs(settings or [], "--set"),
         "epoch_tokens": _epoch_tokens(tokens, pages),
     }
-    if workspace is not None or desk.find_workspace() is not None:
-        with desk.open_workspace(workspace) as opened:
-            found = opened.plan(model, **options)
-    else:
-        found = desk.plan_run(model, **options)
+    with ProgressView() as view:
+        if workspace is not None or desk.find_workspace() is not None:
+            with desk.open_workspace(workspace) as opened:
+                found = opened.plan(model, **options, listener=view)
+        else:
+            found = desk.plan_run(model, **options, listener=view)
     if as_json:
         emit_json(fields_of(found))
     else:
