@@ -1,8 +1,10 @@
 """What one request does changes nothing for another."""
 
 import json
+import random
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ from engines import CPU, GREEDY, ask, load, reference, write_adapter
 from safetensors.torch import load_file, save_file
 
 from copydesk.errors import Cancelled, Damaged, InvalidInput, WrongBase
-from copydesk.models import Base, load_base
-from copydesk.records import AdapterRef, Sampling
+from copydesk.models import Base, BaseStore, load_base
+from copydesk.records import AdapterRef, Generate, Sampling
 from copydesk.serve import EngineSettings, LocalEngine, start_engine
 
 PROMPTS = [f"Write of {thing}." for thing in ("bread", "rain", "a very long walk home", "ink", "x")]
@@ -78,8 +80,6 @@ def test_a_row_that_breaks_ends_alone_and_leaves_its_slot_clean(
     tmp_path: Path, tiny_base: Path
 ) -> None:
     """Overflow while it runs: float16 has little room, and the adapter's numbers are legal."""
-    from copydesk.models import BaseStore
-
     info = BaseStore(tmp_path).find(str(tiny_base))
     base = load_base(info, device=CPU, dtype=torch.float16)
     good = write_adapter(info, tmp_path / "good", lora_r=4)
@@ -181,6 +181,64 @@ def test_more_adapters_than_fit_are_read_in_turn(base: Base, tmp_path: Path) -> 
             assert figures["adapters_resident"] <= 2
         assert figures["adapter_evictions_total"] >= 4
         assert figures["adapter_misses_total"] >= 6
+    finally:
+        engine.stop()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_hundred_clients_come_and_go(dtype: torch.dtype, tiny_base: Path, tmp_path: Path) -> None:
+    """Versions change under one name, requests are dropped, adapters are read and let go."""
+    info = BaseStore(tmp_path).find(str(tiny_base))
+    first = write_adapter(info, tmp_path / "first", lora_r=2)
+    refs: list[AdapterRef] = []
+    for number in range(120):  # twenty of the hundred have a second version
+        folder = tmp_path / f"version{number}"
+        shutil.copytree(first.path, folder)
+        source = torch.Generator().manual_seed(number)
+        tensors = load_file(folder / WEIGHTS)
+        drawn = {key: torch.randn(t.shape, generator=source) * 0.3 for key, t in tensors.items()}
+        save_file(drawn, folder / WEIGHTS)
+        name = f"client{number % 100}"
+        refs.append(AdapterRef(name=name, path=folder, digest=f"{number}", base_digest=info.digest))
+    short = Sampling(max_new_tokens=8, temperature=0, repetition_penalty=1.0)
+
+    def request(ref: AdapterRef) -> Generate:
+        return ask("Write of rain.", ref, sampling=short)
+
+    def engine_with(adapters: int, running: int) -> LocalEngine:
+        base = load_base(info, device=CPU, dtype=dtype)
+        settings = EngineSettings(
+            max_running=running, max_adapters=adapters, max_length=128, prefix_cache_bytes=1 << 20
+        )
+        return start_engine(base, settings)
+
+    alone = engine_with(120, 1)
+    try:
+        wanted = [alone.submit(request(ref)).result(60).completion.text for ref in refs]
+    finally:
+        alone.stop()
+    assert len(set(wanted)) > 100, "they speak differently"
+    engine = engine_with(8, 8)
+    chance = random.Random(0)
+
+    def ask_many(order: list[int]) -> list[tuple[int, str]]:
+        found: list[tuple[int, str]] = []
+        for number in order:
+            job = engine.submit(request(refs[number]))
+            if number % 5 == 0:
+                engine.submit(request(refs[(number + 7) % 120])).cancel()
+            found.append((number, job.result(60).completion.text))
+        return found
+
+    try:
+        with ThreadPoolExecutor(12) as pool:
+            orders = [chance.sample(range(120), 40) for _ in range(12)]
+            answers = [answer for part in pool.map(ask_many, orders) for answer in part]
+        assert len(answers) == 480
+        assert [n for n, text in answers if text != wanted[n]] == []
+        figures = engine.state().figures
+        assert figures["adapters_resident"] <= 8
+        assert figures["adapter_evictions_total"] > 100
     finally:
         engine.stop()
 
