@@ -1,6 +1,7 @@
 """Whether one client's adapter ever answers for another, while everything that can happen happens.
 
     python benchmarks/isolation.py [--requests 10000] [--clients 12] [--threads 24]
+        [--dtype float32|bfloat16]
 
 Each client (26 at most) has two versions that were trained to answer anything with their own mark:
 a letter, large or small. The benchmark starts `copydesk serve` with room for fewer adapters than
@@ -18,8 +19,8 @@ that names another client's version; it has to be 0. Of a few prompts the tiny a
 their mark cleanly: what has no other letter is asked again alone at the end, and has to be the same
 then (`flawed alone too`). `ours.changed` counts answers to a fixed set of
 questions that are not, token for token, what the same version answered before the traffic began.
-The base is tiny (two layers, a token for each byte), in float32: what is tried is the bookkeeping,
-not the arithmetic. `--keep` leaves the result out of `results/`.
+The base is tiny (two layers, a token for each byte): what is tried is the bookkeeping, not the
+arithmetic. In bfloat16 `changed` also counts likeliest tokens that rounding decided. `--keep` leaves the result out of `results/`.
 """
 
 import argparse
@@ -212,6 +213,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=12)
     parser.add_argument("--threads", type=int, default=24)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--keep", action="store_true", help="print the line, keep no result")
     given = parser.parse_args()
     clients = [f"c{number:02}" for number in range(given.clients)]
@@ -227,13 +229,13 @@ def main() -> None:
         print("adapters are trained", file=sys.stderr)
         log = place / "serve.log"
         more = ("--max-running", "8", "--max-adapters", "8", "--max-waiting", "512")
-        more += ("--dtype", "float32")
+        more += ("--dtype", given.dtype)
         with copydesk_serve(place / "agency", *more, log=log) as server:
             seconds = run(server["url"], place / "agency", clients, info, given, seen)
             state = httpx2.get(f"{server['admin_url']}/state").json()
     counts = seen.counts
     line = {
-        "benchmark": "isolation",
+        "benchmark": "isolation" + ("" if given.dtype == "float32" else f"-{given.dtype}"),
         "versions": versions("torch", "transformers"),
         "ours": {
             "crossed": counts["crossed"],
