@@ -286,6 +286,7 @@ def test_compare_within_a_budget_on_several_clients(
     (row,) = [row for row in ran.json["rows"] if row["method"] == "lora"]
     assert len(row["swept"]) >= 3 and row["sweep_seconds"] > 0
     assert row["instruction_score"] is None
+    assert row["predicted_peak_memory_bytes"] > 0 and row["predicted_epoch_seconds"] > 0
     run("client", "delete", "moonmilk", "--yes", "--workspace", agency)
     wrong = run("compare", "fernwick", "--budget", "soon", "--workspace", agency)
     assert wrong.code == 2 and "1h30m" in wrong.error_line

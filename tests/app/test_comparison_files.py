@@ -101,7 +101,21 @@ def test_the_markdown_table_is_a_table() -> None:
     html = rendered(with_problems())
     found = Cells(html)
     assert found.cells[:3] == ["Method", "Relative performance (full = 100%)", "Held-out loss"]
-    assert len(found.cells) == 13 * 8
+    # Seven rows under their heads; then the two that ran to their end, beside what was predicted.
+    assert len(found.cells) == 13 * 8 + 7 * 3
+    at = found.cells.index("Peak memory, predicted")
+    assert found.cells[at : at + 3] == [
+        f"Peak memory, {head}" for head in ("predicted", "measured", "difference")
+    ]
+    assert found.cells[-7:] == [
+        "LoRA",
+        "4.3 GB",
+        "4.1 GB",
+        "\u22124%",
+        "2 min 18 s",
+        "2 min 29 s",
+        "+8%",
+    ]
     assert "96% (91 to 101%)" in found.cells
     assert "DoRA (Ran out of memory: needs 17.2 GB, the machine has 16 GB)" in found.cells
     assert any(cell.startswith("LoRA (recommended; tied with") for cell in found.cells)
@@ -113,7 +127,7 @@ def test_strangers_words_are_only_words_in_markdown() -> None:
     bad = replace(nasty(), verdict=tricky, client=tricky)
     found = Cells(rendered(bad))
     assert found.tags <= {
-        "h1", "p", "strong", "table", "thead", "tbody", "tr", "th", "td",
+        "h1", "h2", "p", "strong", "table", "thead", "tbody", "tr", "th", "td",
     }  # fmt: skip
     assert len({cell for cell in found.cells if NASTY in cell}) >= 2
     assert " ".join(tricky.split()) in Whole(rendered(bad)).text

@@ -126,6 +126,15 @@ def test_a_quick_comparison_says_no_more_than_before() -> None:
     assert said.rstrip().endswith("The verdict.")
 
 
+def test_what_was_predicted_stands_beside_what_was_measured() -> None:
+    lora = replace(LORA, predicted_peak_memory_bytes=2_500_000_000, predicted_epoch_seconds=30.0)
+    said = shown(replace(COMPARISON, rows=(BASE, lora)))
+    (line,) = [line for line in said.splitlines() if "2.5 GB" in line]
+    assert " ".join(line.split()) == "LoRA 2.5 GB / 2.7 GB 30.0 s / 33.0 s"
+    assert "Nothing was predicted" not in said
+    assert "copydesk plan does it" in " ".join(shown(COMPARISON).split())
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("20m", 1200), ("90s", 90), ("1h30m", 5400), ("1.5 h", 5400), ("45", 45), ("2m 5s", 125)],

@@ -121,7 +121,11 @@ def test_the_method_is_chosen_for_a_client_and_planned(
     assert list(choice["scores"])[:2] == [choice["method"], choice["runner_up"]]
     assert found["peak_memory_bytes"] == sum(found["memory"].values())
     code, told = run(*inside, "--latency", "lowest")
-    assert code == 0 and "was chosen." in told and "peak memory" in told
+    assert code == 0 and "was chosen, because:" in told and "peak memory" in told
+    points = [line for line in told.splitlines() if line.startswith("- ")]
+    assert len(points) == len(set(points)) > 2
+    assert "Second choice: " in told
+    assert "Cost of the run: under $0.01." in told
     for wrong, named in (("nobody", "kestrel"), ("kestrel", "lowest")):
         extra = ("--latency", "soon") if wrong == "kestrel" else ()
         code, told = run(wrong, *inside, *extra, "--json")

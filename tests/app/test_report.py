@@ -113,7 +113,7 @@ def test_all_that_was_measured_is_said() -> None:
         "58 min 8 s spent of 1 h", "3 clients pooled", "2 min 29 s", "3 min 58 s", "9.6",
         "Learning rates tried: 9 short runs, 3 min 6 s in all, 5% of the comparison", "diverged",
         "LoRA Chosen 0.001 2.980 20 s", "Within 10% of the prediction: 2 of 3 memory figures and"
-        " 2 of 3 training times.", "6.5 GB 6.7 GB +3%", "\u221221 points", "The same in words",
+        " 2 of 3 times.", "6.5 GB 6.7 GB +3%", "\u221221 points", "The same in words",
         "high 20%" , "not measured", "training time, % of full's: low to 50, medium to 90",
         "Pareto front",
     ]:  # fmt: skip

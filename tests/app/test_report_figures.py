@@ -125,14 +125,13 @@ def test_a_bar_is_as_long_as_its_figure() -> None:
 def test_predictions_are_counted_by_hand() -> None:
     comparison = whole(7)
     assert [name for name, _ in predictions(comparison, key="k")] == [
-        "Peak memory", "Training time",
+        "Peak memory", "Time an epoch",
     ]  # fmt: skip
     memory = [0.97, 1.04, 0.85, 1.0, 1.02, 1.01, 0.95]
     seconds = [1.08, 0.93, 1.2, 0.99, 1.31, 1.04, 1.0]
     met = [sum(abs(1 / share - 1) <= 0.10 for share in shares) for shares in (memory, seconds)]
     assert predictions_met(comparison) == (
-        f"Within 10% of the prediction: {met[0]} of 7 memory figures and"
-        f" {met[1]} of 7 training times."
+        f"Within 10% of the prediction: {met[0]} of 7 memory figures and {met[1]} of 7 times."
     )
     said = [line.cells[2].value for line in predictions_table(comparison).lines]
     assert said[:3] == ["+3%", "\u22124%", "+18%"]

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from test_corpus_cleaning import text
 
@@ -141,6 +142,40 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     resumed = cleaned(path, folder)
     assert resumed == cleaned(path, tmp_path / "whole")
     assert all(file.stat().st_mtime_ns == then for file, then in before.items())
+
+
+_RUN_TWO = """
+import sys
+from pathlib import Path
+from copydesk.corpus import clean_corpus, in_processes
+if __name__ == "__main__":
+    folder = Path(sys.argv[2])
+    clean_corpus(
+        [Path(sys.argv[1])] * 1, folder, client="c", work=folder / "work", mapper=in_processes(2)
+    )
+"""
+
+
+def test_workers_end_with_the_one_that_is_killed(tmp_path: Path) -> None:
+    page = json.loads(corpus(tmp_path).read_text("utf-8").splitlines()[0])
+    large = tmp_path / "large.jsonl"
+    large.write_text("".join(json.dumps({**page, "id": f"p{n}"}) + "\n" for n in range(40_000)))
+    script = tmp_path / "run.py"
+    script.write_text(_RUN_TWO)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with subprocess.Popen([sys.executable, script, large, folder]) as child:
+        workers: list[psutil.Process] = []
+        while child.poll() is None and len(workers) < 2:
+            workers = [
+                one
+                for one in psutil.Process(child.pid).children(recursive=True)
+                if "spawn_main" in " ".join(one.cmdline())
+            ]
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+    gone, left = psutil.wait_procs(workers, timeout=60)
+    assert len(gone) == 2 and not left
 
 
 def test_keep_and_near_duplicates_hold_for_large_corpora_too(tmp_path: Path) -> None:

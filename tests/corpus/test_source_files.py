@@ -141,6 +141,7 @@ ENTITIES = b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/pa
     ("content", "match"),
     [
         (b"no zip at all", "not XLSX or DOCX"),
+        (zipped({"xl/workbook.xml": b"<x/>"})[1:], "not XLSX or DOCX"),  # parts begin before it
         (zipped({"a.txt": b"x"}), "not (XLSX|DOCX)"),
         (zipped({"xl/workbook.xml": ENTITIES}), "document type or entities"),
         (zipped({"word/document.xml": ENTITIES.decode().encode("utf-16")}), "not UTF-8"),

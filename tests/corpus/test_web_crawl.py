@@ -8,17 +8,17 @@ import json
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from crawling import QUICK, add_sitemap, asked_pages, fetch, listing, paths, rules, sleep_with, tls
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived
-from local_site import Page, Site, article, bomb, endless, serving, trickle
+from local_site import Site, article, serving
 
 from copydesk.corpus import Gathered
 from copydesk.corpus._readers import Raw
@@ -26,56 +26,11 @@ from copydesk.corpus.web import WebSettings, crawl
 from copydesk.errors import InvalidInput, Unreachable
 from copydesk.records import Rejection
 
-QUICK: dict[str, Any] = {
-    "delay_seconds": 0.0,
-    "allow_private": True,
-    "timeout_seconds": 20,
-    "retries": 0,
-}
-
 
 @pytest.fixture
 def site() -> Iterator[Site]:
     with serving(Site()) as made:
         yield made
-
-
-def fetch(site: Site, path: str, folder: Path, **settings: Any) -> Gathered:
-    return crawl(
-        f"{site.address}{path}", folder=folder, settings=WebSettings(**{**QUICK, **settings})
-    )
-
-
-def paths(found: Gathered, site: Site) -> list[str]:
-    return [
-        record.place.path.removeprefix(site.address)
-        for record in found.records
-        if isinstance(record, Raw)
-    ]
-
-
-def rules(found: Gathered, site: Site) -> dict[str, str]:
-    return {
-        record.source.removeprefix(site.address): record.rule
-        for record in found.records
-        if isinstance(record, Rejection)
-    }
-
-
-def listing(site: Site, *names: str) -> str:
-    places = [f"{site.address}{name}" if name.startswith("/") else name for name in names]
-    inner = "".join(f"<url><loc>{place}</loc></url>" for place in places)
-    space = "http://www.sitemaps.org/schemas/sitemap/0.9"
-    return f'<?xml version="1.0" encoding="UTF-8"?><urlset xmlns="{space}">{inner}</urlset>'
-
-
-def add_sitemap(site: Site, *names: str) -> None:
-    site.add("/sitemap.xml", listing(site, *names), type="application/xml")
-
-
-def asked_pages(site: Site) -> list[str]:
-    own = ("/robots.txt", "/.well-known/tdmrep.json")
-    return [path for path in site.paths() if path not in own]
 
 
 def test_a_page_comes_with_its_provenance(site: Site, tmp_path: Path) -> None:
@@ -96,103 +51,6 @@ def test_a_page_comes_with_its_provenance(site: Site, tmp_path: Path) -> None:
     assert json.loads(kept)["json_ld"] == [json.loads(ld)]
     assert "copydesk/" in site.log[-1].headers["user-agent"]
     assert "Mozilla" not in site.log[-1].headers["user-agent"]
-
-
-def test_no_request_is_made_that_robots_disallows(site: Site, tmp_path: Path) -> None:
-    site.add(
-        "/robots.txt",
-        "User-agent: *\nDisallow: /\n\nUser-agent: Copydesk\nDisallow: /private/\nDisallow: /*?\n",
-        type="text/plain",
-    )
-    links = ["/a", "/private/b", "/c?page=2", "/moved", "/d"]
-    site.add("/", article("Home", body="".join(f"<a href='{link}'>x</a>" for link in links)))
-    site.add("/moved", "", status=301, headers={"Location": "/private/e"})
-    for path in ("/a", "/private/b", "/c?page=2", "/d", "/private/e"):
-        site.add(path, article(f"Page {path}"))
-    found = fetch(site, "/", tmp_path)
-    assert paths(found, site) == ["/", "/a", "/d"]
-    assert rules(found, site) == {
-        "/private/b": "robots",
-        "/c?page=2": "robots",
-        "/moved": "robots",
-    }
-    assert asked_pages(site) == ["/", "/a", "/moved", "/d"]
-
-
-def test_requests_keep_the_delay_that_the_site_asks_for(site: Site, tmp_path: Path) -> None:
-    site.add("/robots.txt", "User-agent: *\nCrawl-delay: 0.3\n", type="text/plain")
-    for name in ("/a", "/b", "/c"):
-        site.add(name, article(f"Page {name}"))
-    add_sitemap(site, "/a", "/b", "/c")
-    fetch(site, "/sitemap.xml", tmp_path)
-    moments = [one.at for one in site.log if one.path != "/robots.txt"]
-    assert len(moments) == 5
-    assert min(after - before for before, after in itertools.pairwise(moments)) >= 0.3
-
-
-def test_the_usual_delay_is_a_second() -> None:
-    assert WebSettings().delay_seconds >= 1
-
-
-def test_a_site_that_wants_minutes_between_requests_is_left_alone(
-    site: Site, tmp_path: Path
-) -> None:
-    site.add("/robots.txt", "User-agent: *\nCrawl-delay: 4000\n", type="text/plain")
-    site.add("/a", article("Page"))
-    with pytest.raises(InvalidInput, match="crawl-delay"):
-        fetch(site, "/a", tmp_path)
-    assert asked_pages(site) == []
-
-
-@pytest.mark.parametrize(("status", "read"), [(404, True), (403, True), (500, False), (503, False)])
-def test_what_a_missing_robots_file_means(
-    site: Site, tmp_path: Path, status: int, read: bool
-) -> None:
-    site.add("/robots.txt", "", status=status)
-    site.add("/a", article("Page"))
-    if read:
-        assert paths(fetch(site, "/a", tmp_path), site) == ["/a"]
-    else:
-        with pytest.raises(InvalidInput, match="robots"):
-            fetch(site, "/a", tmp_path)
-        assert asked_pages(site) == []
-
-
-def test_reservations_are_honoured(site: Site, tmp_path: Path) -> None:
-    tdm = [
-        {"location": "/reserved/", "tdm-reservation": 1},
-        {"location": "/", "tdm-reservation": 0},
-        {"location": 3, "tdm-reservation": "yes"},
-        "nonsense",
-    ]
-    site.add("/.well-known/tdmrep.json", json.dumps(tdm), type="application/json")
-    meta = '<meta name="{}" content="{}">'
-    site.add("/open", article("Open"))
-    site.add("/noindex", article("A", head=meta.format("ROBOTS", "NoIndex, follow")))
-    site.add("/noai", article("B", head=meta.format("robots", "noai, noimageai")))
-    site.add("/ours", article("C", head=meta.format("copydesk", "noindex")))
-    site.add("/theirs", article("D", head=meta.format("googlebot", "noindex")))
-    site.add("/header", article("E"), headers={"X-Robots-Tag": "noindex"})
-    site.add("/header-theirs", article("F"), headers={"X-Robots-Tag": "googlebot: noindex, noai"})
-    site.add("/header-ours", article("G"), headers={"X-Robots-Tag": "copydesk: noai"})
-    site.add("/tdm-header", article("H"), headers={"tdm-reservation": "1"})
-    site.add("/tdm-meta", article("I", head=meta.format("tdm-reservation", "1")))
-    site.add("/reserved/file", article("J"))
-    site.add("/reserved/but-open", article("K"), headers={"tdm-reservation": "0"})
-    names = [name for name in site.pages if not name.startswith("/.well-known")]
-    add_sitemap(site, *names)
-    found = fetch(site, "/sitemap.xml", tmp_path)
-    assert paths(found, site) == ["/open", "/theirs", "/header-theirs", "/reserved/but-open"]
-    assert rules(found, site) == {
-        "/noindex": "noindex",
-        "/noai": "noai",
-        "/ours": "noindex",
-        "/header": "noindex",
-        "/header-ours": "noai",
-        "/tdm-header": "tdm-reserved",
-        "/tdm-meta": "tdm-reserved",
-        "/reserved/file": "tdm-reserved",
-    }
 
 
 def test_indexes_packed_sitemaps_and_feeds_name_pages(site: Site, tmp_path: Path) -> None:
@@ -343,53 +201,6 @@ def test_a_crawl_that_was_cut_off_goes_on(site: Site, tmp_path: Path) -> None:
     assert before[1:] + after == ["/a", "/b", "/c"]
 
 
-def sleep_with(count: Any) -> Any:
-    """Sleep for real, and count."""
-
-    def sleep(seconds: float) -> None:
-        count(seconds)
-        time.sleep(seconds)
-
-    return sleep
-
-
-def test_busy_sites_are_given_the_time_they_ask_for(site: Site, tmp_path: Path) -> None:
-    answers = iter([429, 503, 200])
-    waits: list[float] = []
-
-    def busy(handler: Any) -> None:
-        status = next(answers)
-        content = article("Page").encode() if status == 200 else b""
-        handler.send_response(status)
-        handler.send_header("Content-Type", "text/html")
-        handler.send_header("Content-Length", str(len(content)))
-        if status == 429:
-            handler.send_header("Retry-After", "1")
-        handler.end_headers()
-        handler.wfile.write(content)
-
-    site.pages["/a"] = busy
-    found = crawl(
-        f"{site.address}/a",
-        folder=tmp_path,
-        settings=WebSettings(**{**QUICK, "retries": 2}),
-        sleep=sleep_with(waits.append),
-    )
-    assert paths(found, site) == ["/a"]
-    assert asked_pages(site) == ["/a"] * 3
-    assert sum(waits) > 0.9
-
-
-def test_a_site_that_asks_to_come_back_tomorrow_is_left_alone(site: Site, tmp_path: Path) -> None:
-    later = {"status": 429, "headers": {"Retry-After": "86400"}}
-    site.add("/a", "", **later)
-    site.add("/b", article("Page b"))
-    add_sitemap(site, "/a", "/b")
-    with pytest.raises(Unreachable, match=r"too-many-requests.*86,400 s"):
-        fetch(site, "/sitemap.xml", tmp_path, retries=1)
-    assert asked_pages(site) == ["/sitemap.xml", "/a"]
-
-
 def test_caps_end_a_crawl_and_say_so(site: Site, tmp_path: Path) -> None:
     names = [f"/{number}" for number in range(6)]
     for name in names:
@@ -400,70 +211,6 @@ def test_caps_end_a_crawl_and_say_so(site: Site, tmp_path: Path) -> None:
     assert rules(found, site) == {"/sitemap.xml": "page-cap"}
     (capped,) = [one for one in found.records if isinstance(one, Rejection)]
     assert capped.reason.startswith("4 more addresses")
-
-
-def test_what_misbehaves_is_named_and_the_rest_is_read(site: Site, tmp_path: Path) -> None:
-    site.add("/good", article("Good"))
-    site.add("/loop", "", status=302, headers={"Location": "/loop"})
-    site.add("/nowhere", "", status=302)
-    site.add("/away", "", status=302, headers={"Location": "https://elsewhere.example/"})
-    site.pages["/bomb"] = bomb
-    site.pages["/huge"] = endless
-    site.pages["/slow"] = trickle
-    site.add("/said-large", b"x", headers={"X-Said": "1"})
-    site.add("/nul", article("Nul").replace("word1", "wo\0rd"))
-    site.add("/latin", article("Café").encode("latin-1"), type="text/html; charset=utf-8")
-    site.add("/latin-said", article("Café").encode("latin-1"), type="text/html; charset=latin-1")
-    site.add("/unknown", article("Page"), type="text/html; charset=klingon")
-    site.add("/brotli", b"\x0b\x02\x80", headers={"Content-Encoding": "br"})
-    site.add("/not-gzip", b"plain", headers={"Content-Encoding": "gzip"})
-    site.add("/cut", gzip.compress(b"<p>x" * 99)[:20], headers={"Content-Encoding": "gzip"})
-    site.add("/picture", b"\x89PNG", type="image/png")
-    site.add("/entities", BILLION_LAUGHS, type="application/xml")
-    site.pages["/no-http"] = lambda handler: handler.wfile.write(b"SSH-2.0-OpenSSH\r\n\r\n")
-    names = list(site.pages)
-    add_sitemap(site, *names, "/missing", "javascript:alert(1)", "https://u:p@localhost/x")
-    found = fetch(site, "/sitemap.xml", tmp_path, timeout_seconds=4)
-    assert paths(found, site) == ["/good", "/said-large", "/latin-said"]
-    assert rules(found, site) == {
-        "/loop": "redirects",
-        "/nowhere": "bad-http",
-        "/away": "other-host",
-        "/bomb": "gzip-bomb",
-        "/huge": "too-large",
-        "/slow": "timeout",
-        "/nul": "null-bytes",
-        "/latin": "wrong-encoding",
-        "/unknown": "wrong-encoding",
-        "/brotli": "bad-encoding",
-        "/not-gzip": "bad-gzip",
-        "/cut": "bad-gzip",
-        "/picture": "not-html",
-        "/entities": "xml-entities",
-        "/no-http": "bad-http",
-        "/missing": "http-status",
-        "javascript:alert(1)": "bad-url",
-        "https://u:p@localhost/x": "bad-url",
-    }
-    # Every address that was named is there once: nothing is lost.
-    assert len(found.records) == len(names) + 3
-
-
-BILLION_LAUGHS = (
-    '<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY lol "lol">'
-    + '<!ENTITY lol1 "&lol;&lol;&lol;&lol;&lol;&lol;&lol;&lol;&lol;&lol;">'
-    + '<!ENTITY file SYSTEM "file:///etc/passwd">]><urlset><url><loc>&file;</loc></url></urlset>'
-)
-
-
-def test_a_dead_site_is_not_asked_for_every_page(site: Site, tmp_path: Path) -> None:
-    names = [f"/{number}" for number in range(8)]
-    for name in names:
-        site.pages[name] = lambda handler: handler.wfile.write(b"nonsense\r\n\r\n")
-    add_sitemap(site, *names)
-    with pytest.raises(Unreachable):
-        fetch(site, "/sitemap.xml", tmp_path)
-    assert asked_pages(site) == ["/sitemap.xml", "/0", "/1", "/2"]
 
 
 def test_private_addresses_are_refused(site: Site, tmp_path: Path) -> None:
@@ -484,37 +231,6 @@ def test_what_is_no_address(tmp_path: Path, address: str) -> None:
         crawl(address, folder=tmp_path)
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-def tls(authority: trustme.CA, name: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
-
-
-def test_certificates_are_checked_by_the_host_s_name(
-    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pages: dict[str, Any] = {"/a": Page(article("Page").encode())}
-    with serving(Site(pages), tls(authority, "localhost")) as site:
-        with pytest.raises(Unreachable, match="certificate"):
-            fetch(site, "/a", tmp_path / "1")
-        with authority.cert_pem.tempfile() as trusted:
-            monkeypatch.setenv("SSL_CERT_FILE", trusted)
-            assert paths(fetch(site, "/a", tmp_path / "2"), site) == ["/a"]
-    with (
-        serving(Site(pages), tls(authority, "other.example")) as site,
-        authority.cert_pem.tempfile() as trusted,
-    ):
-        monkeypatch.setenv("SSL_CERT_FILE", trusted)
-        with pytest.raises(Unreachable, match="certificate"):
-            fetch(site, "/a", tmp_path / "3")
-        assert site.log == []
-
-
 def test_it_can_be_called_where_a_loop_is_running(site: Site, tmp_path: Path) -> None:
     site.add("/a", article("Page"))
 
@@ -523,6 +239,11 @@ def test_it_can_be_called_where_a_loop_is_running(site: Site, tmp_path: Path) ->
 
     assert paths(asyncio.run(inside()), site) == ["/a"]
     assert threading.active_count() < 20
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
 
 
 def speak_http2(listener: ssl.SSLSocket, asked: list[dict[bytes, bytes]], content: bytes) -> None:

@@ -37,16 +37,13 @@ def test_a_packed_row_is_the_same_bits_whatever_is_multiplied_with_it() -> None:
 
 
 @needs_bfloat16
-def test_packed_products_take_a_sum_and_a_factor_along() -> None:
+def test_packed_products_take_a_sum_along() -> None:
     x, weight = _case(5)
     linear = PackedLinear(weight)
     other = torch.randn(5, 320).bfloat16()
     exact = x.double() @ weight.double().T
-    for found, expected in (
-        (linear.add(x, other), exact + other.double()),
-        (linear.times(x, other), exact * other.double()),
-    ):
-        assert (found.double() - expected).abs().max() < 0.02 * expected.abs().max()
+    expected = exact + other.double()
+    assert (linear.add(x, other).double() - expected).abs().max() < 0.02 * expected.abs().max()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

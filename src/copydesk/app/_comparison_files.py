@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from copydesk.app.report import Cell, Line, headline, measures
+from copydesk.app.report import Cell, Line, Table, headline, measures, predictions_table
 from copydesk.errors import InvalidInput
 from copydesk.records import Comparison, MethodRow
 from copydesk.store import replace_bytes
@@ -71,16 +71,13 @@ def comparison_markdown(comparison: Comparison) -> str:
     parts += [f"**{_plain(said)}**"] if said else []
     # A number with a dot, at a paragraph's beginning, would begin a list.
     parts += [_LIST.sub(r"\1\\\2", _plain(comparison.verdict))] if comparison.verdict else []
-    table = measures(comparison)
-    if table.lines:
-        rows = [
-            ["Method", *table.columns],
-            ["---", *["---:"] * len(table.columns)],
-            *([_name(line), *(_figure(cell) for cell in line.cells)] for line in table.lines),
-        ]
-        # The second row is markup itself.
-        cells = [row if n == 1 else [_plain(cell) for cell in row] for n, row in enumerate(rows)]
-        parts.append("\n".join(f"| {' | '.join(row)} |" for row in cells))
+    for caption, table in (
+        ("", measures(comparison)),
+        ("Predicted and measured", predictions_table(comparison)),
+    ):
+        if table.lines:
+            parts += [f"## {caption}"] if caption else []
+            parts.append(_table(table))
     parts.append(
         f"{comparison.train_documents} training pages, {comparison.heldout_documents} held-out "
         "pages; in brackets 95% intervals. Measured "
@@ -88,6 +85,23 @@ def comparison_markdown(comparison: Comparison) -> str:
         + "."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _table(table: Table) -> str:
+    grouped = [name for name, span in table.groups for _ in range(span)]
+    # Heads that several groups share are told apart by the group.
+    heads = [
+        f"{group}, {head.lower()}" if table.columns.count(head) > 1 else head
+        for group, head in zip(grouped or table.columns, table.columns, strict=True)
+    ]
+    rows = [
+        ["Method", *heads],
+        ["---", *["---:"] * len(heads)],
+        *([_name(line), *(_figure(cell) for cell in line.cells)] for line in table.lines),
+    ]
+    # The second row is markup itself.
+    cells = [row if n == 1 else [_plain(cell) for cell in row] for n, row in enumerate(rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def _columns() -> list[str]:

@@ -35,6 +35,7 @@ def show_comparison(result: Comparison, *, qualities: bool = False) -> None:
                 f"{_label(row)}'s memory is that of a pass of {row.clients_in_pass} clients.",
                 style="dim",
             )
+    _show_predictions(result)
     _show_sweeps(result)
     _show_speech(result)
     if qualities or len(result.clients) > 1:
@@ -65,6 +66,29 @@ def show_qualities(result: Comparison) -> None:
     out.print(table)
     legend = "; ".join(f"{aspect}: {limit.says}" for aspect, limit in THRESHOLDS.items())
     out.print(f"{legend}; above it, high.", style="dim", markup=False)
+
+
+def _show_predictions(result: Comparison) -> None:
+    """What the plan said beside what was measured, a line a method; or how to have it said."""
+    told = [row for row in result.rows if row.predicted_epoch_seconds is not None]
+    if not told:
+        out.print(
+            "Nothing was predicted, as this machine is not measured yet: copydesk plan does it.",
+            style="dim",
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("predicted / measured", no_wrap=True)
+    for column in ("memory", "an epoch"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in told:
+        memory = row.predicted_peak_memory_bytes
+        table.add_row(
+            _label(row),
+            f"{'-' if memory is None else size(memory)} / {size(row.peak_memory_bytes)}",
+            f"{duration(row.predicted_epoch_seconds)} / {duration(row.epoch_seconds)}",
+        )
+    out.print(table)
 
 
 def _show_sweeps(result: Comparison) -> None:

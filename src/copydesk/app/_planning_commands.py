@@ -7,8 +7,8 @@ from rich.table import Table
 
 from copydesk import desk
 from copydesk.app._options import AsJson, InWorkspace, Settings, fields_of, pairs
-from copydesk.app._output import duration, emit_json, out, parse_size, size
-from copydesk.app._tables import show_choice
+from copydesk.app._output import duration, emit_json, method_word, out, parse_size, size
+from copydesk.app._progress import ProgressView
 from copydesk.errors import InvalidInput
 from copydesk.records import Choice, Latency, Plan
 
@@ -89,7 +89,8 @@ def plan(
                 updates_month=updates,
                 hardware=hardware,
             )
-            choice = opened.choose(None if model is None else [model], wishes)
+            with ProgressView() as view:
+                choice = opened.choose(None if model is None else [model], wishes, listener=view)
         _show_chosen(choice, as_json=as_json)
         return
     options: dict[str, Any] = {
@@ -98,11 +99,12 @@ def plan(
         "settings": pairs(settings or [], "--set"),
         "epoch_tokens": _epoch_tokens(tokens, pages),
     }
-    if workspace is not None or desk.find_workspace() is not None:
-        with desk.open_workspace(workspace) as opened:
-            found = opened.plan(model, **options)
-    else:
-        found = desk.plan_run(model, **options)
+    with ProgressView() as view:
+        if workspace is not None or desk.find_workspace() is not None:
+            with desk.open_workspace(workspace) as opened:
+                found = opened.plan(model, **options, listener=view)
+        else:
+            found = desk.plan_run(model, **options, listener=view)
     if as_json:
         emit_json(fields_of(found))
     else:
@@ -123,11 +125,16 @@ def _show_chosen(choice: Choice, *, as_json: bool) -> None:
         fields = {name: value for name, value in fields_of(choice).items() if name != "plan"}
         emit_json({**fields_of(choice.plan), "choice": fields})
         return
-    show_choice(choice)
+    label, second = method_word(choice.method), method_word(choice.runner_up)
+    out.print(f"[bold]{label} was chosen[/], because:")
     for reason in choice.reasons:
         out.print(f"- {reason.text} ({reason.source})", markup=False, soft_wrap=True)
+    if second:
+        found = "It would be so if:" if choice.would_change else "Nothing tried would make it that."
+        out.print(f"[bold]Second choice: {second}.[/] {found}")
     for change in choice.would_change:
-        out.print(f"{choice.runner_up} if: {change}", markup=False, soft_wrap=True)
+        out.print(f"- {change}", markup=False, soft_wrap=True)
+    out.print("")
     show_plan(choice.plan)
 
 
@@ -202,4 +209,6 @@ def _hours(seconds: float | None) -> str:
 
 
 def _usd(cost: float | None) -> str:
-    return "unknown, the hardware has no price" if cost is None else f"${cost:,.2f}"
+    if cost is None:
+        return "unknown, the hardware has no price"
+    return "under $0.01" if 0 < cost < 0.005 else f"${cost:,.2f}"

@@ -47,11 +47,12 @@ def show_choice(choice: Choice) -> None:
     """Why a method was chosen, in two lines."""
     label = method_word(choice.method)
     why = choice.reasons[0].text if choice.reasons else ""
-    second = f" Second choice: {choice.runner_up}." if choice.runner_up else ""
+    second = method_word(choice.runner_up)
     out.print(f"{label} was chosen. {why}", markup=False, soft_wrap=True)
     rest = choice.would_change[:1]
-    turned = f" It would be {choice.runner_up} if: {rest[0]}" if rest else second
-    out.print(turned.strip(), style="dim", markup=False, soft_wrap=True)
+    turned = f"Second choice: {second}." if second else ""
+    turned = f"It would be {second} if: {rest[0]}" if rest else turned
+    out.print(turned, style="dim", markup=False, soft_wrap=True)
 
 
 def show_training(result: Training) -> None:

@@ -29,6 +29,9 @@ from copydesk.records import Rejection
 
 _LARGEST: Final = 512 * 1024 * 1024
 """Bytes that a file may unpack to."""
+_LARGEST_TREE: Final = 64 * 1024 * 1024
+"""Bytes of a Word file's XML, which is in memory as a tree of many times that size."""
+_XML: Final = (".xml", ".rels")
 _PROLOGUE: Final = 64 * 1024
 """A document type stands before the root element."""
 _BROKEN: Final = (
@@ -47,7 +50,7 @@ def xlsx_records(
     Raises:
         UnusableFileError: it is no XLSX, or no sheet has a column of texts.
     """
-    _look_over(content)
+    _look_over(content, _LARGEST)
     try:
         with warnings.catch_warnings(action="ignore"):
             book = openpyxl.load_workbook(
@@ -111,7 +114,7 @@ def docx_record(path: Path, content: bytes) -> Raw:
     Raises:
         UnusableFileError: it is no DOCX.
     """
-    _look_over(content)
+    _look_over(content, _LARGEST_TREE)
     place = raw_place(shown(path), None, content, shown(Path(path.stem)))
     try:
         document = docx.Document(io.BytesIO(content))
@@ -167,25 +170,28 @@ def _table(table: Table) -> str:
     return "\n".join([lines[0], f"|{' --- |' * width}", *lines[1:]])
 
 
-def _look_over(content: bytes) -> None:
+def _look_over(content: bytes, largest_xml: int) -> None:
+    """Refuse what would unpack to too much, is locked, or declares entities."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             parts = archive.infolist()
-            if sum(part.file_size for part in parts) > _LARGEST:
-                raise UnusableFileError(
-                    "zip-bomb",
-                    f"It would unpack to more than {_LARGEST:,} bytes",
-                    "Split it into parts.",
-                )
+            xml = [part for part in parts if part.filename.endswith(_XML)]
+            for some, most in ((parts, _LARGEST), (xml, largest_xml)):
+                if sum(part.file_size for part in some) > most:
+                    raise UnusableFileError(
+                        "zip-bomb",
+                        f"It would unpack to more than {most:,} bytes",
+                        "Split it into parts.",
+                    )
             for part in parts:
                 if part.flag_bits & 1:
                     raise UnusableFileError(
                         "encrypted", "It is protected by a password", "Save it without one."
                     )
-                if part.filename.endswith((".xml", ".rels")):
+                if part.filename.endswith(_XML):
                     with archive.open(part) as file:
                         _check_prologue(file.read(_PROLOGUE))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+    except _BROKEN as error:
         raise _unusable("XLSX or DOCX", error) from None
 
 

@@ -10,6 +10,8 @@ Memory: a worker holds one part (16 MiB of lines and what is made of them); the 
 
 import hashlib
 import multiprocessing
+import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -65,7 +67,9 @@ def in_processes(workers: int) -> Mapper:
         # Forked children would inherit the locks of threads that they do not have.
         context = multiprocessing.get_context("spawn")
         try:
-            with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            with ProcessPoolExecutor(
+                workers, mp_context=context, initializer=_end_with_parent
+            ) as pool:
                 yield from pool.map(work, parts)
         except BrokenProcessPool as error:
             raise OutOfMemory(
@@ -74,6 +78,18 @@ def in_processes(workers: int) -> Mapper:
             ) from error
 
     return run
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is killed: nothing else would tell it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from copydesk.models import (
     load_tokenizer,
     pick_device,
 )
-from copydesk.records import Choice, Comparison, Listener, Plan
+from copydesk.records import Choice, Comparison, Listener, Plan, ignore_progress
 from copydesk.store import json_digest
 from copydesk.study import THIS, Forecast, Situation, choose, measured_forecasts, read_rules
 from copydesk.train import (
@@ -94,17 +94,18 @@ def choose_method(
     clients: Sequence[str] | None,
     wishes: Wishes,
     comparisons: Sequence[Comparison],
+    listener: Listener = ignore_progress,
 ) -> Choice:
     """The method for some clients, or for all that have pages; see `Workspace.choose`."""
     base = workspace_base(place)
     names = clients_to_train(place, clients, stale=False, base=base)
     if not names:
         raise InvalidInput("No client is named", todo="Name one, or leave it to all.")
-    found = situation(place, names, base, wishes, comparisons)
+    found = situation(place, names, base, wishes, comparisons, listener)
     choice = choose(found, read_rules(place.root / RULES_FILE))
     if wishes.hardware is None:
         return choice
-    plan = _plan(place, choice.method, wishes, found.tokens, choice.settings)
+    plan = _plan(place, choice.method, wishes, found.tokens, choice.settings, listener)
     return dataclasses.replace(choice, plan=plan)
 
 
@@ -136,6 +137,7 @@ def situation(
     base: BaseInfo,
     wishes: Wishes,
     comparisons: Sequence[Comparison],
+    listener: Listener = ignore_progress,
 ) -> Situation:
     """What is known of clients, without running a model.
 
@@ -153,7 +155,7 @@ def situation(
     largest = max(sizes, key=lambda name: sizes[name].tokens)
     size, device = sizes[largest], pick_device()
     losses = _untuned_losses(comparisons, base.name, names)
-    plans = _plans(place, tuple(candidates), wishes, size.tokens)
+    plans = _plans(place, tuple(candidates), wishes, size.tokens, listener)
     free = free_bytes(device) + used_bytes(device)
     forecasts = measured_forecasts(comparisons, base=base.name, tokens=size.tokens)
     if plans:
@@ -184,17 +186,24 @@ def situation(
     )
 
 
-def _plans(place: Place, methods: Sequence[str], wishes: Wishes, tokens: int) -> dict[str, Plan]:
+def _plans(
+    place: Place, methods: Sequence[str], wishes: Wishes, tokens: int, listener: Listener
+) -> dict[str, Plan]:
     """What each method would take; one that the base cannot have has no plan."""
     found: dict[str, Plan] = {}
     for method in methods if wishes.hardware is not None else ():
         with contextlib.suppress(InvalidInput):
-            found[method] = _plan(place, method, wishes, tokens, {})
+            found[method] = _plan(place, method, wishes, tokens, {}, listener)
     return found
 
 
 def _plan(
-    place: Place, method: str, wishes: Wishes, tokens: int, suggested: Mapping[str, str]
+    place: Place,
+    method: str,
+    wishes: Wishes,
+    tokens: int,
+    suggested: Mapping[str, str],
+    listener: Listener,
 ) -> Plan:
     return plan_run(
         place.config.base,
@@ -204,6 +213,7 @@ def _plan(
         epoch_tokens=tokens,
         root=place.root,
         hourly_usd=place.config.hourly_usd,
+        listener=listener,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from copydesk.corpus import material_example
@@ -14,11 +15,26 @@ from copydesk.desk._models import workspace_base
 from copydesk.desk._place import DATASETS, Place, client_material, client_style_guide
 from copydesk.desk._training import make_recipe
 from copydesk.errors import InvalidInput
-from copydesk.models import BaseInfo, EncodedCache, find_method, load_tokenizer, pick_device
+from copydesk.models import (
+    BaseInfo,
+    EncodedCache,
+    default_cache,
+    find_method,
+    load_tokenizer,
+    pick_device,
+)
 from copydesk.records import Comparison, Example, Listener, Material
 from copydesk.registry import versions
 from copydesk.store import held
-from copydesk.study import Question, Subject, Trained, compare
+from copydesk.study import (
+    Machine,
+    Question,
+    Subject,
+    Trained,
+    compare,
+    known_machine,
+    this_machine,
+)
 from copydesk.train import RunSettings
 
 
@@ -59,13 +75,15 @@ def compare_methods(
         budget_seconds=budget_seconds,
         hourly_usd=place.config.hourly_usd,
     )
+    device = pick_device()
     with contextlib.ExitStack() as locks:
         for subject in question.subjects:
             locks.enter_context(held(place.locks, subject.client, doing="compares methods on it"))
             subject.folder.mkdir(parents=True, exist_ok=True)
         comparison = compare(
             question,
-            device=pick_device(),
+            device=device,
+            machine=_machine(place, device, measure=thorough, listener=listener),
             shelf=CatalogueShelf(place),
             checkpoint_seconds=place.config.checkpoint_seconds,
             listener=listener,
@@ -81,6 +99,16 @@ def compare_methods(
             },
         )
     return comparison
+
+
+def _machine(
+    place: Place, device: torch.device, *, measure: bool, listener: Listener
+) -> Machine | None:
+    """This machine's card, to predict by; a quick comparison does not wait for it to be made."""
+    cache = default_cache()
+    if not measure:
+        return known_machine(device, cache=cache)
+    return this_machine(device, cache=cache, hourly_usd=place.config.hourly_usd, listener=listener)
 
 
 def _subject(

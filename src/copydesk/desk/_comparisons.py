@@ -13,6 +13,8 @@ KIND = "comparisons"
 POOLED = "pooled"
 """Comparisons of several clients; the first of them has the artifact."""
 _FILE = "comparison.json"
+_FORMER = {"predicted_train_seconds"}
+"""Fields that rows once had, always empty."""
 
 
 def keep_comparison(place: Place, comparison: Comparison, runs: Mapping[str, str]) -> None:
@@ -72,4 +74,5 @@ def _row(raw: Any) -> MethodRow:
         "swept": tuple(SweptRate(**rate) for rate in raw.get("swept", ())),
         "tied_with": tuple(raw.get("tied_with", ())),
     }
-    return MethodRow(**(raw | pairs | lists))
+    known = {name: value for name, value in raw.items() if name not in _FORMER}
+    return MethodRow(**(known | pairs | lists))

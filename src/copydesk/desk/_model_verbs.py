@@ -135,7 +135,13 @@ class ModelVerbs:
             should_stop=should_stop,
         )
 
-    def choose(self, clients: Sequence[str] | None = None, wishes: Wishes | None = None) -> Choice:
+    def choose(
+        self,
+        clients: Sequence[str] | None = None,
+        wishes: Wishes | None = None,
+        *,
+        listener: Listener = ignore_progress,
+    ) -> Choice:
         """The method that suits some clients, with settings and reasons. No model is run.
 
         It rests on their pages, how often these were curated anew, the number of clients, memory,
@@ -145,6 +151,7 @@ class ModelVerbs:
         Args:
             clients: names; None is every client that has pages.
             wishes: settings, limits and hardware to regard.
+            listener: receives progress while this machine is measured.
 
         Raises:
             UnknownName: no such client, or one has no pages.
@@ -153,7 +160,7 @@ class ModelVerbs:
         """
         from copydesk.desk._choosing import choose_method
 
-        return choose_method(self._place, clients, wishes or Wishes(), self.comparisons())
+        return choose_method(self._place, clients, wishes or Wishes(), self.comparisons(), listener)
 
     def compare(
         self,
@@ -175,6 +182,8 @@ class ModelVerbs:
         looked for first, on training pages set aside. A version is used for its method when it was
         trained by the same recipe. Every run is kept as a cell, and the result in the workspace:
         what was measured before is not measured again, and a comparison that was cut off goes on.
+        Rows say what the plan predicted, too: a thorough comparison measures this machine for that
+        where no plan did before, a quick one leaves it out then.
 
         Args:
             clients: one, or several, which are pooled: every method runs on each.
@@ -215,6 +224,7 @@ class ModelVerbs:
         hardware: str = DEFAULT_HARDWARE,
         settings: Mapping[str, Any] | None = None,
         epoch_tokens: int | None = None,
+        listener: Listener = ignore_progress,
     ) -> Plan:
         """Predict a run with the workspace's base and settings, and hardware cards of its own.
 
@@ -229,6 +239,7 @@ class ModelVerbs:
             epoch_tokens=epoch_tokens,
             root=self.root,
             hourly_usd=self.config.hourly_usd,
+            listener=listener,
         )
 
     def comparisons(self) -> tuple[Comparison, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from copydesk.records import Plan
+from copydesk.records import Listener, Plan, ignore_progress
 
 if TYPE_CHECKING:
     from copydesk.study import ClaimsTable
@@ -23,6 +23,7 @@ def plan_run(
     epoch_tokens: int | None = None,
     root: Path | None = None,
     hourly_usd: float | None = None,
+    listener: Listener = ignore_progress,
 ) -> Plan:
     """Predict parameters, memory, time and cost of a run; nothing of the model is loaded.
 
@@ -36,6 +37,7 @@ def plan_run(
         epoch_tokens: prompt and answer tokens of an epoch; a million by default.
         root: a workspace, whose `hardware` folder may hold cards.
         hourly_usd: price of an hour of this machine.
+        listener: receives progress while this machine is measured.
 
     Raises:
         UnknownName: no such model, method or hardware card; lists those there are.
@@ -49,7 +51,9 @@ def plan_run(
     folders = () if root is None else (root / HARDWARE_FOLDER,)
     architecture = study.find_architecture(model or study.DEFAULT_MODEL, cache=cache)
     if hardware == study.THIS:
-        machine = study.this_machine(pick_device(), cache=cache, hourly_usd=hourly_usd)
+        machine = study.this_machine(
+            pick_device(), cache=cache, hourly_usd=hourly_usd, listener=listener
+        )
     else:
         machine = study.find_machine(hardware, folders=folders)
     return study.plan(

@@ -106,7 +106,9 @@ def encode_client(
         raise NotEnoughText(
             f"No example of {client} to {'score' if train.examples else 'train on'} fits into "
             f"max_length={run.max_length} (overlong={run.overlong})",
-            todo="Raise max_length, or use overlong=cut.",
+            todo="Raise max_length, or use overlong=cut."
+            if run.overlong == "drop" and not train.examples
+            else "Raise max_length: a brief and its frame alone are longer.",
         )
     return train, heldout
 

@@ -43,7 +43,6 @@ class MethodRow:
     train_seconds: float | None = None
     cost_usd: float | None = None
     """Of the training time and the sweep."""
-    """Of the training time and the sweep."""
     heldout_loss: float | None = None
     heldout_loss_ci: tuple[float, float] | None = None
     relative_performance: float | None = None
@@ -81,7 +80,9 @@ class MethodRow:
     tied_with: tuple[str, ...] = ()
     """Methods whose intervals of relative performance overlap this one's."""
     predicted_peak_memory_bytes: int | None = None
-    predicted_train_seconds: float | None = None
+    """What the plan said before anything was run; None where this machine was not measured yet."""
+    predicted_epoch_seconds: float | None = None
+    """The same of `epoch_seconds`."""
     curve: tuple[LossPoint, ...] = ()
 
 

@@ -7,7 +7,6 @@ with the others, as a product reads the weights once whatever its rows; they wri
 that is nobody's, and nothing of theirs reaches another row.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -15,18 +14,16 @@ from torch.nn import functional
 
 from copydesk.errors import InvalidInput
 from copydesk.models import AdapterWeights, Base
-from copydesk.serve._architecture import GROUPS, Architecture, Layer
-from copydesk.serve._attention import Turn, attend, plan_turn
+from copydesk.serve._architecture import GROUPS, Architecture, Layer, Norm
+from copydesk.serve._attention import KernelAttention, Turn, attend, plan_turn
+from copydesk.serve._compiled import CompiledPairs
 from copydesk.serve._formulas import NON_LINEARITIES, length_factors, square_rows
-from copydesk.serve._linears import packs_bfloat16
+from copydesk.serve._fused import FusedAdapter, FusedPair, Place, fuse_pairs, number_of
+from copydesk.serve._kernels import Kernels
+from copydesk.serve._rows import Rows
 from copydesk.serve._runner import KeyValues, Prepared, Stretch
 from copydesk.serve._slots import Slots
-from copydesk.serve._stacks import FusedAdapter, FusedPair, Place, Rows, Stack, fuse_pairs
-
-_STACKS = 8
-"""Sets of adapters whose stacks are kept."""
-_STACK_BYTES = 256 << 20
-"""What they may take, but for the two that were used last."""
+from copydesk.serve._stacks import StackedPairs, Stacks
 
 
 class HandwrittenRunner:
@@ -34,9 +31,23 @@ class HandwrittenRunner:
 
     takes_parts = True
 
-    def __init__(self, base: Base, shape: Architecture, *, slots: int, length: int) -> None:
-        self._base = base
+    def __init__(
+        self,
+        base: Base,
+        shape: Architecture,
+        *,
+        slots: int,
+        length: int,
+        kernels: Kernels | None = None,
+    ) -> None:
+        """Take a base and its shape, how many texts of what length, and compiled kernels.
+
+        Kernels are for bfloat16 on a CPU; without them torch does the same.
+        """
         self._shape = shape
+        self._kernels = kernels
+        self._attention = None if kernels is None else KernelAttention(kernels, shape)
+        self._gate_kind = None if kernels is None else kernels.find_activation(shape.activation)
         self._slots = Slots(
             layers=len(shape.layers),
             slots=slots,
@@ -52,11 +63,7 @@ class HandwrittenRunner:
         self._open = [False] * slots
         self._used = [0] * slots
         """Positions of each slot that hold something."""
-        self._packs = (
-            base.device.type == "cpu" and base.dtype == torch.bfloat16 and packs_bfloat16()
-        )
-        self._stacks: OrderedDict[frozenset[int], Stack] = OrderedDict()
-        self._singles: OrderedDict[frozenset[int], Stack] = OrderedDict()
+        self._stacks = Stacks(2 * slots)
         self._rows: tuple[tuple[int, ...], Rows] | None = None
         self._squares: dict[Place, torch.Tensor] = {}
 
@@ -68,8 +75,7 @@ class HandwrittenRunner:
     @property
     def stacks_bytes(self) -> int:
         """What the stacks of adapters take."""
-        held = [*self._stacks.values(), *self._singles.values()]
-        return sum(stack.bytes for stack in held)
+        return self._stacks.bytes
 
     @torch.inference_mode()
     def prepare(self, weights: AdapterWeights) -> Prepared:
@@ -95,6 +101,7 @@ class HandwrittenRunner:
                 todo="Start it with handwritten=False, or train the client on the usual layers.",
             )
         fused = FusedAdapter(
+            layers=len(self._shape.layers),
             pairs=pairs,
             narrow=narrow,
             non_linearity=weights.non_linearity,
@@ -148,7 +155,8 @@ class HandwrittenRunner:
         for stretch in stretches:
             self._used[stretch.slot] = stretch.start + len(stretch.ids)
         self._slots.fit(max(self._used))
-        turn = plan_turn(stretches, self._slots, self._shape)
+        by_kernel = self._kernels is not None
+        turn = plan_turn(stretches, self._slots, self._shape, by_kernel=by_kernel)
         routes = self._route(turn)
         h = self._embed(turn)
         for number, layer in enumerate(self._shape.layers):
@@ -167,67 +175,50 @@ class HandwrittenRunner:
         self, weights: AdapterWeights, number: int, layer: Layer, group: str, names: list[str]
     ) -> FusedPair:
         widths = layer.widths[group]
-        inputs = next(weights.pairs[name].a.shape[1] for name in names if name in weights.pairs)
-        found = fuse_pairs(weights, names, widths, inputs)
-        assert found is not None
-        factors: torch.Tensor | None = None
-        if weights.method == "dora":
-            linear = layer.linears[group]
-            if (number, group) not in self._squares:
-                self._squares[number, group] = square_rows(linear, inputs, found[0])
-            squares = self._squares[number, group].split(widths)
-            parts: list[torch.Tensor] = []
-            for at, name in enumerate(names):
-                pair = weights.pairs.get(name)
-                if pair is None:
-                    parts.append(torch.ones(widths[at], device=found[0].device))
-                else:
-                    projected = linear(pair.a).split(widths, 1)[at]
-                    parts.append(length_factors(pair, projected, squares[at]))
-            factors = torch.cat(parts)
-        return FusedPair(a=found[0], b=found[1], factors=factors)
+        if weights.method != "dora":
+            return fuse_pairs(weights, names, widths, None)
+        linear = layer.linears[group]
+        a = next(weights.pairs[name].a for name in names if name in weights.pairs)
+        if (number, group) not in self._squares:
+            self._squares[number, group] = square_rows(linear, a.shape[1], a)
+        squares = self._squares[number, group].split(widths)
+        factors: list[torch.Tensor] = []
+        for at, name in enumerate(names):
+            pair = weights.pairs.get(name)
+            if pair is None:
+                factors.append(torch.ones(widths[at], device=a.device))
+            else:
+                projected = linear(pair.a).split(widths, 1)[at]
+                factors.append(length_factors(pair, projected, squares[at]))
+        return fuse_pairs(weights, names, widths, torch.cat(factors))
 
     def _route(self, turn: Turn) -> list[Rows]:
-        """Which rows run through which adapters: the slots' together, each prompt's by itself."""
-        routes: list[Rows] = []
+        """Which rows run through which adapters.
+
+        By kernels all in one; else the slots' together, and each prompt's by itself.
+        """
         # Rows without a token run plain: their numbers must stay finite.
         adapters = [
             adapter if slot in turn.speaking else None
             for slot, adapter in enumerate(self._adapters[: turn.rows])
         ]
+        prompts = [(p.start, [self._adapters[p.slot]] * (p.end - p.start)) for p in turn.prompts]
+        if self._kernels is not None:
+            adapters += [adapter for _, rows in prompts for adapter in rows]
+            prompts = []
+        routes: list[Rows] = []
         if any(adapters):
             key = tuple(id(adapter) for adapter in adapters)
             if self._rows is None or self._rows[0] != key:
-                self._rows = key, Rows(0, adapters, self._stack(adapters))
-            self._rows[1].settle()
+                self._rows = key, Rows(0, adapters, self._pairs(adapters))
             routes.append(self._rows[1])
-        for prompt in turn.prompts:
-            adapter = self._adapters[prompt.slot]
-            if adapter is not None:
-                rows = [adapter] * (prompt.end - prompt.start)
-                routes.append(Rows(prompt.start, rows, self._stack([adapter])))
-        return [rows for rows in routes if rows.stack.places or rows.narrow_groups]
+        routes += [Rows(start, rows, self._pairs(rows)) for start, rows in prompts if any(rows)]
+        return routes
 
-    def _stack(self, adapters: Sequence[FusedAdapter | None]) -> Stack:
-        """A stack that holds these adapters: one alone, or a set that was not much larger."""
-        chosen = {id(adapter): adapter for adapter in adapters if adapter is not None}
-        key = frozenset(chosen)
-        kept = self._singles if len(key) == 1 else self._stacks
-        # When a text ends its adapter may stay: that costs less than a new stack.
-        larger = [own for own in kept if key < own and len(own) <= 2 * len(key)]
-        if key not in kept and larger:
-            key = min(larger, key=len)
-        if key not in kept:
-            # A stack holds its adapters, so that no other can get their ids while it is kept.
-            kept[key] = Stack(list(chosen.values()), packs=self._packs)
-        kept.move_to_end(key)
-        if len(self._singles) > 2 * self.slots:
-            self._singles.popitem(last=False)
-        while len(self._stacks) > 2 and (
-            len(self._stacks) > _STACKS or self.stacks_bytes > _STACK_BYTES
-        ):
-            self._stacks.popitem(last=False)
-        return kept[key]
+    def _pairs(self, adapters: Sequence[FusedAdapter | None]) -> CompiledPairs | StackedPairs:
+        if self._kernels is not None:
+            return CompiledPairs(adapters, self._kernels)
+        return StackedPairs(adapters, self._stacks.find(adapters))
 
     def _embed(self, turn: Turn) -> torch.Tensor:
         shape = self._shape
@@ -243,15 +234,34 @@ class HandwrittenRunner:
     def _layer(
         self, number: int, layer: Layer, h: torch.Tensor, turn: Turn, routes: list[Rows]
     ) -> torch.Tensor:
-        x = layer.before_attention(h)
+        x = self._norm(layer.before_attention, h)
         qkv = self._product(number, layer, "qkv", x, None, routes)
-        mixed = attend(number, layer, qkv, turn, self._slots, self._shape)
+        mixed = attend(number, layer, qkv, turn, self._slots, self._shape, self._attention)
         h = self._block(number, layer, "o", mixed, h, routes)
-        x = layer.before_mlp(h)
-        gate = self._product(number, layer, "gate", x, None, routes)
-        up = self._product(number, layer, "up", x, None, routes)
-        inner = self._shape.activation(gate).mul_(up)
+        inner = self._gated(number, layer, self._norm(layer.before_mlp, h), routes)
         return self._block(number, layer, "down", inner, h, routes)
+
+    def _norm(self, norm: Norm, x: torch.Tensor) -> torch.Tensor:
+        return (
+            norm(x) if self._kernels is None else self._kernels.norm(x, norm.weight, norm.epsilon)
+        )
+
+    def _gated(
+        self, number: int, layer: Layer, x: torch.Tensor, routes: list[Rows]
+    ) -> torch.Tensor:
+        """activation(gate) * up."""
+        kernels, kind = self._kernels, self._gate_kind
+        scaled = any(rows.has_factors for rows in routes)
+        if kernels is None or kind is None or scaled:
+            gate = self._product(number, layer, "gate", x, None, routes)
+            up = self._product(number, layer, "up", x, None, routes)
+            return self._shape.activation(gate).mul_(up)
+        gate = self._product(number, layer, "gate", x, None, [])
+        up = self._product(number, layer, "up", x, None, [])
+        pairs = routes[0].pairs if routes else None
+        owners = pairs.pointer if isinstance(pairs, CompiledPairs) else None
+        places = number_of((number, "gate")), number_of((number, "up"))
+        return kernels.gated(owners, places, x, gate, up, kind)
 
     def _block(
         self,
@@ -285,17 +295,18 @@ class HandwrittenRunner:
         """x W' with adapters, bias and, where there is one, the sum with `to`."""
         linear, bias = layer.linears[group], layer.biases.get(group)
         place = (number, group)
-        if any(rows.has_factors() for rows in routes):
+        if any(rows.has_factors for rows in routes):
             y = linear(x)  # lengths scale the product alone, without bias and sum
             for rows in routes:
-                y = rows.scale(place, rows.add(place, x, y))
+                rows.add(place, x, y)
+                rows.scale(place, y)
             y = y if bias is None else y.add_(bias)
             return y if to is None else y.add_(to)
         y = linear(x) if to is None else linear.add(x, to)
         if bias is not None:
             y.add_(bias)
         for rows in routes:
-            y = rows.add(place, x, y)
+            rows.add(place, x, y)
         return y
 
     def _behind(self, place: Place, z: torch.Tensor, routes: list[Rows]) -> None:

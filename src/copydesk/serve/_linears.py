@@ -60,10 +60,6 @@ class PackedLinear:
     def add(self, x: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
         return self._binary(x, to, self._packed, None, "add")
 
-    def times(self, x: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
-        """The product, times `by` element by element."""
-        return self._binary(x, by, self._packed, None, "mul")
-
 
 class Int8Linear:
     """Weights in 8 bits, a scale for each output, times bfloat16 or float32."""

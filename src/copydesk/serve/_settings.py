@@ -27,6 +27,8 @@ class EngineSettings:
     """Hold the base's linear layers in 8 or 4 bits; None in the format that it was loaded in."""
     handwritten: bool = True
     """Use the hand-written forward where it gives the model's own logits; False never does."""
+    kernels: bool = True
+    """Compile and use the engine's own kernels, for bfloat16 on a CPU with a C++ compiler."""
     max_stop: int = 16
     """Stop strings of a request."""
     threads: int | None = None

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copydesk.errors import CopydeskError, Damaged
 from copydesk.models import AdapterWeights, Base, read_adapter
 from copydesk.records import AdapterRef
+from copydesk.serve._openmp import use_one_thread
 from copydesk.serve._runner import Prepared
 from copydesk.store import open_artifact
 
@@ -84,7 +85,9 @@ class Shelf:
         self._on_ready = on_ready
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._lock = threading.Lock()
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="copydesk-adapters")
+        self._reader = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="copydesk-adapters", initializer=use_one_thread
+        )
         self.hits = 0
         self.misses = 0
         self.evicted = 0

@@ -12,6 +12,8 @@ from copydesk.serve._architecture import Architecture, forget_linears, read_arch
 from copydesk.serve._engine import LocalEngine
 from copydesk.serve._generic import GenericRunner
 from copydesk.serve._handwritten import HandwrittenRunner
+from copydesk.serve._kernels import Kernels, load_kernels
+from copydesk.serve._openmp import end_idle_threads
 from copydesk.serve._runner import Runner, Stretch
 from copydesk.serve._settings import EngineSettings
 
@@ -33,6 +35,8 @@ def start_engine(base: Base, settings: EngineSettings | None = None) -> LocalEng
     """
     settings = settings or EngineSettings()
     engine = LocalEngine(base, _runner(base, settings), settings)
+    if base.device.type == "cpu":
+        end_idle_threads()  # the engine's thread has a pool of its own
     engine.start()
     return engine
 
@@ -42,7 +46,12 @@ def _runner(base: Base, settings: EngineSettings) -> Runner:
     window = int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
     length = min(window, settings.max_length or _LONGEST)
     shape = read_architecture(base, length + 1) if settings.handwritten else None
-    if shape is not None and not agrees(base, shape):
+    on_cpu = base.device.type == "cpu" and base.dtype == torch.bfloat16
+    kernels = load_kernels() if shape is not None and on_cpu and settings.kernels else None
+    if shape is not None and kernels is not None and not agrees(base, shape, kernels):
+        _LOG.warning("The engine's kernels do not compute what torch does here: it runs without")
+        kernels = None
+    if shape is not None and kernels is None and not agrees(base, shape):
         _LOG.warning(
             "%s is not what its family's hand-written forward computes: it runs through "
             "transformers, one text after the other",
@@ -60,11 +69,13 @@ def _runner(base: Base, settings: EngineSettings) -> Runner:
         return GenericRunner(base, slots=settings.max_running, length=length)
     shape.quantise(settings.quantise)
     forget_linears(base)
-    return HandwrittenRunner(base, shape, slots=settings.max_running, length=length)
+    return HandwrittenRunner(
+        base, shape, slots=settings.max_running, length=length, kernels=kernels
+    )
 
 
 @torch.inference_mode()
-def agrees(base: Base, shape: Architecture) -> bool:
+def agrees(base: Base, shape: Architecture, kernels: Kernels | None = None) -> bool:
     """Whether the hand-written forward gives the model's own logits on a short text.
 
     The text is run as a prompt in two parts and a next token. In float32 rounding differs by some
@@ -75,7 +86,7 @@ def agrees(base: Base, shape: Architecture) -> bool:
     ids: list[int] = torch.randint(len(shape.embedding), (count,), generator=source).tolist()
     model: Any = base.model
     expected = model(input_ids=torch.tensor([ids], device=base.device), use_cache=False).logits
-    trial = HandwrittenRunner(base, shape, slots=2, length=count)
+    trial = HandwrittenRunner(base, shape, slots=2, length=count, kernels=kernels)
     trial.open(1, None)
     found: list[torch.Tensor] = []
     for start, end in ((0, 5), (5, count - 1), (count - 1, count)):

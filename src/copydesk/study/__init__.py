@@ -8,7 +8,7 @@ measured card of this machine into the cache it is given. Does not know: the cat
 comparison, a plan or a choice is shown.
 """
 
-from copydesk.study._calibrate import this_machine
+from copydesk.study._calibrate import known_machine, this_machine
 from copydesk.study._cells import CellShelf
 from copydesk.study._choose import choose
 from copydesk.study._claims import Cell, ClaimsTable, claims_table
@@ -55,6 +55,7 @@ __all__ = [
     "find_architecture",
     "find_machine",
     "hardware_names",
+    "known_machine",
     "measured_forecasts",
     "plan",
     "prompted_chat",

@@ -31,6 +31,7 @@ from copydesk.models import (
     make_lanes,
     pack,
 )
+from copydesk.records import Listener, Progress, ignore_progress
 from copydesk.store import json_bytes, replace_bytes
 from copydesk.study._hardware import THIS, Hardware, Machine, Rates
 from copydesk.study._time_model import work_seconds
@@ -68,6 +69,7 @@ def this_machine(
     hourly_usd: float | None = None,
     again: bool = False,
     clock: Clock = time.perf_counter,
+    listener: Listener = ignore_progress,
 ) -> Machine:
     """The present machine, measured at the first call and read from the cache afterwards.
 
@@ -78,12 +80,12 @@ def this_machine(
         again: measure even if it was measured before.
         clock: in seconds; on a busy machine, with one thread, `time.process_time` tells what the
             work takes by itself.
+        listener: receives progress where it is measured.
     """
-    path = cache / "hardware" / f"{THIS}.json"
-    identity = _identity(device)
+    path, identity = _card_path(cache), _identity(device)
     card = None if again else _remembered(path, identity)
     if card is None:
-        card = measure(device, clock)
+        card = measure(device, clock, listener)
         record = {"machine": identity, "card": card.model_dump(mode="json")}
         replace_bytes(path, json_bytes(record))
     if hourly_usd is not None:
@@ -97,6 +99,16 @@ def this_machine(
         }
         card = Hardware.model_validate(stated)
     return Machine(name=THIS, device=card, count=1)
+
+
+def known_machine(device: torch.device, *, cache: Path) -> Machine | None:
+    """The present machine, if it was measured before; see `this_machine`."""
+    card = _remembered(_card_path(cache), _identity(device))
+    return None if card is None else Machine(name=THIS, device=card, count=1)
+
+
+def _card_path(cache: Path) -> Path:
+    return cache / "hardware" / f"{THIS}.json"
 
 
 def _remembered(path: Path, identity: Mapping[str, Any]) -> Hardware | None:
@@ -125,31 +137,47 @@ def _identity(device: torch.device) -> dict[str, Any]:
     }
 
 
-def measure(device: torch.device, clock: Clock = time.perf_counter) -> Hardware:
+def measure(
+    device: torch.device,
+    clock: Clock = time.perf_counter,
+    listener: Listener = ignore_progress,
+) -> Hardware:
     """Measure a device; takes seconds on a GPU, half a minute on two cores."""
+
+    def tell(done: int) -> None:
+        listener(
+            Progress(task="measure this machine", done=done, total=4 + len(METHODS), unit="rates")
+        )
+
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         label, memory = properties.name, int(properties.total_memory)
     else:
         label = f"this machine, {torch.get_num_threads()} threads"
         memory = int(psutil.virtual_memory().total)
+    tell(0)
+    bandwidth = _bandwidth(device, clock)
+    tell(1)
+    float32 = _rate(device, torch.float32, clock)
+    tell(2)
+    bfloat16 = _rate(device, torch.bfloat16, clock)
+    tell(3)
     card = Hardware(
         label=label,
         kind="cuda" if device.type == "cuda" else "cpu",
         memory_bytes=memory,
-        memory_bandwidth=_bandwidth(device, clock),
-        dense_flops=Rates(
-            float32=_rate(device, torch.float32, clock),
-            bfloat16=_rate(device, torch.bfloat16, clock),
-        ),
+        memory_bandwidth=bandwidth,
+        dense_flops=Rates(float32=float32, bfloat16=bfloat16),
         efficiency=1.0,
         operation_seconds=_operation(device, clock),
     )
     seconds = 0.0
     work: list[Mapping[Operation, float]] = []
-    for method in METHODS:
+    for number, method in enumerate(METHODS):
+        tell(4 + number)
         seconds += _loop_seconds(method, device, clock)
         work.append(_traced(method))
+    tell(4 + len(METHODS))
     return card.model_copy(update={"efficiency": fitted_efficiency(card, work, seconds)})
 
 

@@ -62,18 +62,23 @@ def would_change(
 def _measured_share(
     chosen: Judged, runner_up: Judged, turned: Callable[[Mapping[str, float]], bool]
 ) -> str | None:
-    """The share of full's gain, measured, at which the order of the two turns."""
-    method = chosen if chosen.method != "full" else runner_up
-    down = method is chosen
-    start = math.floor(method.quality) if down else math.ceil(method.quality)
-    for share in range(start, -1, -1) if down else range(start, 201):
-        if turned({method.method: float(share)}):
-            side = "below" if down else "at or above"
-            edge = share + 1 if down else share
-            return (
-                f"Comparisons here put {label(method.method)} {side} {edge}% of full fine-tuning's "
-                f"gain (now reckoned at {method.quality:.0f}%)."
-            )
+    """The share of full's gain, measured, at which the order of the two turns.
+
+    A method that nobody measured follows its kin, so that where the chosen one's share turns
+    nothing, the runner-up's own may.
+    """
+    for method, down in ((chosen, True), (runner_up, False)):
+        if method.method == "full":
+            continue  # the others' shares are of its gain
+        start = math.floor(method.quality) if down else math.ceil(method.quality)
+        for share in range(start, -1, -1) if down else range(start, 201):
+            if turned({method.method: float(share)}):
+                side = "below" if down else "at or above"
+                edge = share + 1 if down else share
+                return (
+                    f"Comparisons here put {label(method.method)} {side} {edge}% of full "
+                    f"fine-tuning's gain (now reckoned at {method.quality:.0f}%)."
+                )
     return None
 
 

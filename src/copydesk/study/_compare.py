@@ -9,8 +9,10 @@ import torch
 
 from copydesk.records import Comparison, Listener, ignore_progress
 from copydesk.study._cells import CellShelf
+from copydesk.study._hardware import Machine
 from copydesk.study._measure import Workbench
-from copydesk.study._question import Question
+from copydesk.study._predict import predict_runs, with_prediction
+from copydesk.study._question import Question, encode_subject
 from copydesk.study._rows import baseline_rows, method_row, recommended, with_shares
 from copydesk.study._schedule import measure_all
 from copydesk.study._verdict import verdict
@@ -20,6 +22,7 @@ def compare(
     question: Question,
     *,
     device: torch.device,
+    machine: Machine | None = None,
     shelf: CellShelf | None = None,
     checkpoint_seconds: float = 60.0,
     listener: Listener = ignore_progress,
@@ -33,6 +36,7 @@ def compare(
     Args:
         question: clients, methods, and how thoroughly to look.
         device: where to train and score.
+        machine: the device's card, by which memory and time are predicted; None predicts nothing.
         shelf: where cells are kept, and found by later calls.
         checkpoint_seconds: at most this much training is lost to a crash.
         listener: receives progress.
@@ -49,17 +53,22 @@ def compare(
         listener=listener,
         should_stop=should_stop,
     )
-    measured = measure_all(question, bench)
+    materials = tuple(encode_subject(subject) for subject in question.subjects)
+    predicted = predict_runs(question, materials, machine, listener) if machine else {}
+    measured = measure_all(question, materials, bench)
     rows = baseline_rows(measured.base, measured.prompted)
     rows += [
-        method_row(
-            method,
-            measured.pools[method],
-            measured.base,
-            question=question,
-            rate=measured.recipes[method].run.learning_rate,
-            sweep=measured.sweeps[method],
-            epoch_tokens=[material.epoch_tokens for material in measured.materials],
+        with_prediction(
+            method_row(
+                method,
+                measured.pools[method],
+                measured.base,
+                question=question,
+                rate=measured.recipes[method].run.learning_rate,
+                sweep=measured.sweeps[method],
+                epoch_tokens=[material.epoch_tokens for material in materials],
+            ),
+            predicted.get(method),
         )
         for method in question.methods
     ]
@@ -72,7 +81,7 @@ def compare(
         machine=_machine(device),
         train_documents=sum(len(subject.train) for subject in question.subjects),
         heldout_documents=sum(len(subject.heldout) for subject in question.subjects),
-        train_tokens=sum(material.epoch_tokens for material in measured.materials),
+        train_tokens=sum(material.epoch_tokens for material in materials),
         heldout_tokens=sum(loss.tokens for cell in measured.base.cells for loss in cell.heldout),
         rows=finished,
         verdict=verdict(finished),

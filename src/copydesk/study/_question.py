@@ -124,7 +124,9 @@ def encode_subject(subject: Subject) -> Material:
         raise NotEnoughText(
             f"No example of {subject.client} to {'score' if train else 'train on'} fits into "
             f"max_length={run.max_length}",
-            todo="Raise it, or use overlong=cut.",
+            todo="Raise it, or use overlong=cut."
+            if run.overlong == "drop" and not train
+            else "Raise it: a brief and its frame alone are longer.",
         )
     others = encode_examples(tokenizer, _spread(subject.others), max_length=run.max_length)
     by_id = {example.id: example for example in subject.heldout}

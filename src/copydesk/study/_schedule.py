@@ -9,7 +9,7 @@ from copydesk.study._budget import Budget
 from copydesk.study._cells import Cell
 from copydesk.study._measure import Workbench, measure_baselines, measure_run
 from copydesk.study._pool import Pool
-from copydesk.study._question import Material, Question, encode_subject
+from copydesk.study._question import Material, Question
 from copydesk.study._sweep import NO_SWEEP, Sweep, sweep_rate
 from copydesk.train import Recipe, plan_steps
 
@@ -23,7 +23,6 @@ SCORINGS = 4
 class Measured:
     """All cells of a comparison."""
 
-    materials: tuple[Material, ...]
     base: Pool
     prompted: Pool
     sweeps: Mapping[str, Sweep]
@@ -40,7 +39,7 @@ class Measured:
         return finals + sum(sweep.seconds for sweep in self.sweeps.values())
 
 
-def measure_all(question: Question, bench: Workbench) -> Measured:
+def measure_all(question: Question, materials: Sequence[Material], bench: Workbench) -> Measured:
     """Measure what is missing: baselines, then the methods' sweeps, then the final runs.
 
     The first seed's runs come first, for all methods and clients, each with a share of the time
@@ -48,7 +47,6 @@ def measure_all(question: Question, bench: Workbench) -> Measured:
     suffices by what the first took, and are left out where it does not.
     """
     budget = Budget(question.budget_seconds)
-    materials = tuple(encode_subject(subject) for subject in question.subjects)
     bases, prompts = _baselines(question, materials, bench)
     sweeps = _sweeps(question, materials, bench, budget)
     runs: dict[tuple[str, int], list[Cell]] = {}
@@ -96,7 +94,6 @@ def measure_all(question: Question, bench: Workbench) -> Measured:
             if cell.status != "cut":
                 runs[method, place].append(cell)
     return Measured(
-        materials=materials,
         base=Pool(runs=tuple((cell,) for cell in bases)),
         prompted=Pool(runs=tuple((cell,) for cell in prompts)),
         sweeps=sweeps,

@@ -78,11 +78,11 @@ def find_architecture(ref: str, *, cache: Path) -> Architecture:
     """
     path = Path(ref).expanduser()
     if path.is_dir():
-        return _read(path / "config.json", path.resolve().name)
+        return read_architecture(path, path.resolve().name)
     if path.is_file():
         return _read(path, path.stem if path.name != "config.json" else path.resolve().parent.name)
     with contextlib.suppress(UnknownName):
-        return _read(BaseStore(cache).find(ref).path / "config.json", ref)
+        return read_architecture(BaseStore(cache).find(ref).path, ref)
     if ref in shape_names():
         card = resources.files("copydesk.study") / "shapes" / f"{ref}.json"
         return _made(json.loads(card.read_text(encoding="utf-8")), ref, f"shape card {ref}")
@@ -93,6 +93,15 @@ def find_architecture(ref: str, *, cache: Path) -> Architecture:
         todo=f"Name a folder with a config.json, a Hugging Face id, or one of: "
         f"{', '.join(shape_names())}.",
     )
+
+
+def read_architecture(folder: Path, name: str) -> Architecture:
+    """The shape of a base in a folder.
+
+    Raises:
+        InvalidInput: there is no config.json, or it cannot be used; says what is wrong.
+    """
+    return _read(folder / "config.json", name)
 
 
 def _from_hub(ref: str) -> Path:

@@ -4,12 +4,13 @@ Reads: comparisons, drafts and lineages (records). Writes nothing itself: the pa
 text, with its style and drawings inside and nothing to load. Does not know: workspaces, models, how
 a figure was measured or a finding was made, by which rule a figure is called low or high.
 
-`headline` and `measures` give a comparison's first sentence and its main table to other forms of
-it than the page.
+`headline`, `measures` and `predictions_table` give a comparison's first sentence, its main table
+and what was predicted to other forms of it than the page.
 """
 
 from copydesk.app.report._headline import headline
 from copydesk.app.report._measures import measures
+from copydesk.app.report._predicted import predictions_table
 from copydesk.app.report._qualities import Judged, Qualities
 from copydesk.app.report._render import render_report
 from copydesk.app.report._table import Cell, Line, Table
@@ -22,5 +23,6 @@ __all__ = [
     "Table",
     "headline",
     "measures",
+    "predictions_table",
     "render_report",
 ]

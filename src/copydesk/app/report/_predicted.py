@@ -50,10 +50,10 @@ _KINDS = (
         said=_units.data,
     ),
     _Kind(
-        name="Training time",
+        name="Time an epoch",
         unit="time",
-        predicted=lambda row: row.predicted_train_seconds,
-        measured=lambda row: row.train_seconds,
+        predicted=lambda row: row.predicted_epoch_seconds,
+        measured=lambda row: row.epoch_seconds,
         said=_units.duration,
     ),
 )
@@ -71,7 +71,7 @@ def predictions(comparison: Comparison, *, key: str) -> list[tuple[str, Markup]]
 def predictions_met(comparison: Comparison) -> str:
     """`2 of 3 memory figures and 1 of 3 times lie within 10%`, for the caption."""
     said: list[str] = []
-    for kind, noun in zip(_KINDS, ("memory figure", "training time"), strict=True):
+    for kind, noun in zip(_KINDS, ("memory figure", "time"), strict=True):
         pairs = _pairs(comparison.rows, kind)
         if pairs:
             met = sum(pair.met for pair in pairs)

@@ -1,0 +1,47 @@
+"""Threads of OpenMP: ended where they are idle, and limited for one thread alone."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from copydesk.serve._openmp import openmp_library, use_one_thread
+
+pytestmark = pytest.mark.skipif(openmp_library() is None, reason="torch runs without GNU's OpenMP")
+
+_COUNT = """
+import os, torch
+from copydesk.serve._openmp import end_idle_threads
+torch.set_num_threads(4)
+def product(): torch.randn(600, 600) @ torch.randn(600, 600)
+def count(): return len(os.listdir("/proc/self/task"))
+before = count(); product(); many = count(); end_idle_threads(); few = count(); product()
+print(before, many, few, count(), torch.get_num_threads())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_idle_threads_end_and_come_again() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", _COUNT], capture_output=True, text=True, check=True
+    ).stdout
+    before, many, few, again, threads = map(int, said.split())
+    assert many == before + 3
+    assert few == before
+    assert again == many
+    assert threads == 4
+
+
+def test_one_thread_alone_is_limited() -> None:
+    here = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with ThreadPoolExecutor(1, initializer=use_one_thread) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 1
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(here)
