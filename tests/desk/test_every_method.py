@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from copydesk import Workspace
 from copydesk.corpus import material_example
+from copydesk.desk._gate_servable import servable_gates
 from copydesk.errors import InvalidInput
 from copydesk.evaluate import mean_loss, score
 from copydesk.models import (
@@ -87,6 +88,19 @@ def test_a_merged_version_has_the_heldout_loss_that_was_measured(
         "method": method,
         "version": version.name,
     }
+
+
+@pytest.mark.parametrize("method", ADAPTERS)
+def test_a_version_is_in_the_engine_what_was_judged(workspace: Workspace, method: str) -> None:
+    version = find_version(workspace.catalogue, ref(method))
+    probes = [tuple(range(40)), tuple(range(30, 90))]
+    settings = workspace.config.gates
+    gates = {
+        gate.name: gate for gate in servable_gates(workspace._place, version, probes, settings)
+    }
+    assert all(gate.passed for gate in gates.values()), gates
+    assert 0 < gates["served_difference"].value < 1e-4
+    assert ("merge_difference" in gates) == METHODS[method].merges
 
 
 def test_a_comparison_takes_every_methods_version(workspace: Workspace) -> None:

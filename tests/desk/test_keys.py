@@ -119,6 +119,17 @@ def _new_key(workspace: Workspace) -> str:
     return issued.key.id
 
 
+def test_keys_are_listed_as_they_were_made_when_the_clock_goes_backwards(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    for year in (2030, 2029, 2031, 2028):
+        moment = f"{year}-01-01T00:00:00+00:00"
+        monkeypatch.setattr("copydesk.desk._keys._now", lambda moment=moment: moment)
+        made.append(workspace.server_keys.add(clients=["acme"]).key.id)
+    assert [key.id for key in workspace.server_keys.all()] == made
+
+
 def test_keys_that_cannot_be_are_refused(workspace: Workspace) -> None:
     keys = workspace.server_keys
     with pytest.raises(InvalidInput, match="allow nothing"):

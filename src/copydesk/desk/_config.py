@@ -38,6 +38,7 @@ checkpoint_seconds = 60   # at most this much training is lost to a crash
 # forgetting = 0.1
 # [canary]
 # requests = 200
+# checked_answers = 1.0   # share of the server's answers whose findings count, while one runs
 """
 
 

@@ -134,8 +134,8 @@ class ServerKeys:
         return IssuedKey(key=self.get(ident), secret=f"cd-{ident}-{secret}")
 
     def all(self) -> tuple[Key, ...]:
-        """All keys, oldest first, those revoked too."""
-        rows = self._catalogue.rows(f"SELECT {_COLUMNS} FROM keys ORDER BY created, id")
+        """All keys, in the order in which they were made, those revoked too."""
+        rows = self._catalogue.rows(f"SELECT {_COLUMNS} FROM keys ORDER BY rowid")
         return tuple(self._key(row) for row in rows)
 
     def ever_made(self) -> bool:

@@ -1,5 +1,6 @@
 """A canary over a real server: what its answers and drafts say can end it, not errors alone."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -261,26 +262,45 @@ def test_answers_are_judged_by_the_clients_own_guide_which_may_change(
         checks.wrong("bolt", texts)
 
 
-@pytest.mark.parametrize(("most", "found"), [(2, "unchecked"), (64, "clean")])
-def test_what_waits_to_be_checked_is_bounded_and_nothing_is_lost(
-    root: Path, most: int, found: str
-) -> None:
-    import asyncio
-
-    heard: list[str] = []
-    ended = Ended(client="acme", number=1, canary=1, error=False)
+def inspected(root: Path, client: str, *, count: int = 1, most: int = 64) -> list[tuple[str, bool]]:
+    """What was heard of answers that were offered all at once: word, findings."""
+    heard: list[tuple[str, bool]] = []
+    ended = Ended(client=client, number=1, canary=1, error=False)
 
     async def run() -> None:
-        inspector = Inspector(root, lambda _, word: heard.append(word), most=most)
-        for _ in range(20):
-            inspector.offer(ended, ["A quiet word."])
-        while len(heard) < 20:
+        inspector = Inspector(
+            root, lambda done, word: heard.append((word, done.findings)), most=most
+        )
+        for _ in range(count):
+            inspector.offer(ended, [f"A {BANNED} word."])
+        while len(heard) < count:
             await asyncio.sleep(0.01)
         inspector.close()
 
     asyncio.run(run())
-    assert len(heard) == 20
-    assert heard.count("unchecked") == (18 if found == "unchecked" else 0)
+    return heard
+
+
+@pytest.mark.parametrize(("most", "unchecked"), [(2, 18), (64, 0)])
+def test_what_waits_to_be_checked_is_bounded_and_nothing_is_lost(
+    root: Path, most: int, unchecked: int
+) -> None:
+    heard = inspected(root, "acme", count=20, most=most)
+    assert heard.count(("unchecked", False)) == unchecked
+    assert heard.count(("findings", True)) == 20 - unchecked
+
+
+def test_an_answer_that_cannot_be_checked_is_told_of_all_the_same(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert inspected(root, "nobody") == [("unchecked", False)]
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("copydesk.desk._answer_checks.check", broken)
+    assert inspected(root, "acme") == [("unchecked", False)]
+    assert "a check failed" in caplog.text
 
 
 def test_a_canary_that_began_later_hears_nothing_of_what_it_did_not_draw(

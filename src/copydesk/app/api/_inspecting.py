@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from copydesk.app.api._front import Ended
-from copydesk.app.api._visits import say
+from copydesk.app.api._visits import LOG, say
 from copydesk.desk import AnswerChecks
 from copydesk.errors import CopydeskError
 
@@ -53,6 +53,9 @@ class Inspector:
                 client=ended.client,
                 problem=str(error),
             )
+            return ended, "unchecked"
+        except Exception:  # noqa: BLE001 - checks may be anybody's; an outcome is not lost by one
+            LOG.exception("a check failed", extra={"facts": {"client": ended.client}})
             return ended, "unchecked"
         if rules is None:
             return ended, "unchecked"
