@@ -20,8 +20,8 @@ their mark cleanly: what has no other letter is asked again alone at the end, an
 then (`flawed alone too`). `ours.changed` counts answers to a fixed set of
 questions that are not, token for token, what the same version answered before the traffic began.
 The base is tiny (two layers, a token for each byte): what is tried is the bookkeeping, not the
-arithmetic. In bfloat16 `changed` also counts likeliest tokens that rounding decided. `--keep` leaves
-the result out of `results/`.
+arithmetic. In bfloat16 `changed` also counts likeliest tokens that rounding decided. `--keep`
+leaves the result out of `results/`.
 """
 
 import argparse
