@@ -60,6 +60,8 @@ class Routing(threading.local):
 
     def __init__(self) -> None:
         self._spans: tuple[Span, ...] = ()
+        self.layers: tuple[nn.Module, ...] = ()
+        """Layers that were given the lean forward with this routing, on the thread that did it."""
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -136,6 +138,10 @@ def use_lean_lora(model: nn.Module, routing: Routing | None = None) -> int:
         for name, module in model.named_modules()
         if isinstance(module, tuners.lora.Linear) and _is_plain(module)
     }
+    layers = tuple(lean.values())
+    if routing.layers == layers:  # they find adapters that came since when they run
+        return len(lean)
+    routing.layers = layers
     for name, module in lean.items():
         module.forward = _lean_forward(_Group([module], routing, _salt(name)))
     for parent_name, parent in model.named_modules():
