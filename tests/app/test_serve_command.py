@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -108,6 +109,30 @@ def test_a_server_from_a_key_to_its_end(root: Path) -> None:
     assert "Say something" not in json.dumps(lines)
     with copydesk.open(root) as workspace:  # written at the latest when it ended
         assert workspace.server_keys.get(ident).requests == 2
+
+
+def test_a_server_whose_keys_were_lost_answers_nobody_and_says_so(
+    root: Path, tmp_path: Path
+) -> None:
+    lost = tmp_path / "lost"
+    shutil.copytree(root, lost)
+    with copydesk.open(lost) as workspace:
+        secret = workspace.server_keys.add(clients=["acme"]).secret
+    for file in lost.glob("copydesk.db*"):
+        file.unlink()
+    assert run("doctor", "--repair", "--workspace", lost).returncode == 0
+    with served(lost) as (where, process):
+        for headers in ({}, {"authorization": f"Bearer {secret}"}):
+            answer = httpx2.get(f"{where['url']}/v1/models", headers=headers)
+            assert answer.status_code == 401
+        made = run("key", "add", "--client", "acme", "--json", "--workspace", lost)
+        headers = {"authorization": f"Bearer {json.loads(made.stdout)['secret']}"}
+        assert httpx2.get(f"{where['url']}/v1/models", headers=headers).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        events = [json.loads(line)["event"] for line in process.stderr.read().splitlines()]
+    assert events[:3] == ["starting", "no_usable_key", "ready"]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[object, str]:
