@@ -11,7 +11,7 @@ from copydesk.corpus._signals import prose
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
-_READ: Final = 400
+_READ: Final = 240
 """Characters of the sample: the time is linear in them, and a paragraph tells."""
 _FEWEST_LETTERS: Final = 80
 _SURE: Final = 0.9

@@ -6,9 +6,11 @@ telephone numbers and bank accounts.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
+
+import numpy as np
 
 Kind = Literal["secret", "contact"]
 
@@ -41,48 +43,50 @@ def _telephone(text: str) -> bool:
 class _Pattern:
     name: str
     kind: Kind
-    sign: str
-    """What every match holds: a text without it is not searched."""
+    signs: tuple[str, ...]
+    """Of which every match holds one: a text without is not searched. None are those of digits."""
     pattern: re.Pattern[str]
     holds: Callable[[str], bool] = bool
 
 
-def _token(name: str, sign: str, pattern: str) -> _Pattern:
-    return _Pattern(name=name, kind="secret", sign=sign, pattern=re.compile(pattern))
+def _token(name: str, pattern: str, *signs: str) -> _Pattern:
+    return _Pattern(name=name, kind="secret", signs=signs, pattern=re.compile(pattern))
 
 
 _PATTERNS: Final = (
     _token(
         "private key",
-        "PRIVATE KEY",
         r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[\s\S]{0,10000}?-----END [A-Z ]{0,20}KEY-----",
+        "PRIVATE KEY",
     ),
-    _token("AWS key", "AKIA", r"\bAKIA[0-9A-Z]{16}\b"),
-    _token("GitHub token", "gh", r"\bgh[pousr]_[A-Za-z0-9]{36,255}\b"),
-    _token("GitHub token", "github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{40,255}\b"),
-    _token("Slack token", "xox", r"\bxox[abprs]-[A-Za-z0-9-]{10,250}"),
-    _token("Google key", "AIza", r"\bAIza[0-9A-Za-z_-]{35}"),
-    _token("Stripe key", "k_live_", r"\b[rs]k_live_[0-9A-Za-z]{16,250}"),
-    _token("API key", "sk-", r"\bsk-[A-Za-z0-9_-]{32,250}"),
-    _token("JSON web token", "eyJ", r"\beyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,2000}"),
+    _token("AWS key", r"\bAKIA[0-9A-Z]{16}\b", "AKIA"),
+    _token(
+        "GitHub token", r"\bgh[pousr]_[A-Za-z0-9]{36,255}\b", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"
+    ),
+    _token("GitHub token", r"\bgithub_pat_[A-Za-z0-9_]{40,255}\b", "github_pat_"),
+    _token("Slack token", r"\bxox[abprs]-[A-Za-z0-9-]{10,250}", "xox"),
+    _token("Google key", r"\bAIza[0-9A-Za-z_-]{35}", "AIza"),
+    _token("Stripe key", r"\b[rs]k_live_[0-9A-Za-z]{16,250}", "k_live_"),
+    _token("API key", r"\bsk-[A-Za-z0-9_-]{32,250}", "sk-"),
+    _token("JSON web token", r"\beyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,2000}", "eyJ"),
     _Pattern(
         name="account",
         kind="contact",
-        sign="",
+        signs=(),
         pattern=re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
         holds=_iban,
     ),
     _Pattern(
         name="card number",
         kind="secret",
-        sign="",
+        signs=(),
         pattern=re.compile(r"(?<![\w.,/-])\d{4}[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}(?![\w,/-]|\.\d)"),
         holds=_luhn,
     ),
     _Pattern(
         name="e-mail",
         kind="contact",
-        sign="@",
+        signs=("@",),
         pattern=re.compile(
             r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+"
         ),
@@ -90,14 +94,16 @@ _PATTERNS: Final = (
     _Pattern(
         name="telephone",
         kind="contact",
-        sign="",
+        signs=(),
         pattern=re.compile(
             r"(?<![\w.,/$\u20ac\u00a3=-])(?:\+|\()?\d[\d ().-]{6,20}\d(?![\w/]|[.,]\d)"
         ),
         holds=_telephone,
     ),
 )
-_SIGNS: Final = ("@", *dict.fromkeys(one.sign for one in _PATTERNS[1:] if one.sign))
+_KEY_SIGNS: Final = tuple(
+    sign.encode() for one in _PATTERNS[1:] for sign in one.signs if sign != "@"
+)
 _DIGITS: Final = b"0123456789"
 _FEWEST_DIGITS: Final = 8
 _AS_LETTERS: Final = str.maketrans("0123456789", "abcdefghij")
@@ -118,25 +124,47 @@ def scrub(text: str, kinds: frozenset[Kind]) -> tuple[str, dict[Kind, int]]:
     """
     found = _Found(kinds=kinds)
     key = _PATTERNS[0]  # the one thing that runs over several lines
-    if key.sign in text:
+    if key.signs[0] in text:
         text = found.marked(key, text)
-    raw = text.encode()
-    signs = [sign for sign in _SIGNS if sign in text]
-    if signs or _has_digits(raw):
+    lines_wanted = _lines_to_search(text)
+    if lines_wanted:
         lines = text.split("\n")
-        for number, (line, raw_line) in enumerate(zip(lines, raw.split(b"\n"), strict=True)):
-            numbered = _has_digits(raw_line)
-            if numbered or any(sign in line for sign in signs):
-                for one in _PATTERNS[1:]:
-                    if one.sign in line if one.sign else numbered:
-                        line = found.marked(one, line)
-                lines[number] = line
+        for number in lines_wanted:
+            line = lines[number]
+            numbered = _has_digits(line)
+            for one in _PATTERNS[1:]:
+                if any(sign in line for sign in one.signs) if one.signs else numbered:
+                    line = found.marked(one, line)
+            lines[number] = line
         text = "\n".join(lines)
     return found.written(text), found.counts
 
 
-def _has_digits(raw: bytes) -> bool:
+def _lines_to_search(text: str) -> Sequence[int]:
+    """Numbers of the lines that may hold something, told without a loop over lines.
+
+    Addresses have an at sign and numbers have digits. Where any key's beginning stands, all lines
+    are looked at.
+    """
+    raw = text.encode()
+    if any(sign in raw for sign in _KEY_SIGNS):
+        return range(text.count("\n") + 1)
+    raw_B = np.frombuffer(raw, dtype=np.uint8)
+    digits_B = raw_B - np.uint8(48) < 10  # those before 0 wrap around
+    at_B = raw_B == 64
+    if not at_B.any() and np.count_nonzero(digits_B) < _FEWEST_DIGITS:
+        return ()
+    ends = np.append(np.flatnonzero(raw_B == 10), len(raw_B))
+    digits, ats = (
+        np.diff(np.searchsorted(np.flatnonzero(found), ends), prepend=0)
+        for found in (digits_B, at_B)
+    )
+    return np.flatnonzero((digits >= _FEWEST_DIGITS) | (ats > 0)).tolist()
+
+
+def _has_digits(line: str) -> bool:
     """Whether there are as many digits as the shortest number that is looked for has."""
+    raw = line.encode()
     return len(raw) - len(raw.translate(None, _DIGITS)) >= _FEWEST_DIGITS
 
 

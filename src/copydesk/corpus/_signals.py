@@ -42,6 +42,7 @@ _WORD: Final = np.array([chr(b).isalnum() if b < 128 else True for b in range(25
 _KEPT: Final = _WORD | _SPACE
 _ENDS: Final = np.isin(np.arange(256), list(b".!?\"':;)*_"))
 """What a finished line ends with: FineWeb's marks, and those of Markdown that may follow them."""
+_BULLET: Final = np.isin(np.arange(256), list(b"-*+"))
 _STOP_WORDS: Final = ("the", "be", "to", "of", "and", "that", "have", "with")
 """Gopher's eight (Rae et al. 2021, A.1.1)."""
 
@@ -54,9 +55,12 @@ def _byte_values() -> Hashes:
 
 def mixed(values: Hashes) -> Hashes:
     """Spread the bits of each value over all 64 (the finaliser of splitmix64)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    values = values ^ (values >> np.uint64(30))  # a copy, which is worked on in place
+    values *= np.uint64(0xBF58476D1CE4E5B9)
+    values ^= values >> np.uint64(27)
+    values *= np.uint64(0x94D049BB133111EB)
+    values ^= values >> np.uint64(31)
+    return values
 
 
 _VALUES: Final = _byte_values()
@@ -154,7 +158,7 @@ def measure(text: str) -> Signals:
         mean_word_length=total / max(1, count),
         symbols_per_word=max(0, symbols) / max(1, count),
         alphabetic_words=float(lettered_W.mean()) if count else 0.0,
-        stop_words=int(np.isin(_STOPS, words_W).sum()),
+        stop_words=_stops_among(words_W),
         newlines_per_word=text.count("\n") / max(1, count),
         top_ngrams=tops,
         duplicate_ngrams=doubled,
@@ -307,7 +311,7 @@ def _lines(raw_B: NDArray[np.uint8]) -> dict[str, Any]:
     first = inked[np.searchsorted(inked, starts)]
     last = inked[np.searchsorted(inked, ends) - 1]
     padded = np.concatenate((raw_B, np.zeros(2, dtype=np.uint8)))
-    bullets = np.isin(padded[first], list(b"-*+")) & (padded[first + 1] == 32)
+    bullets = _BULLET[padded[first]] & (padded[first + 1] == 32)
     dotted = (padded[last] == 46) & (padded[last - 1] == 46) & (padded[last - 2] == 46)
     lengths = last + 1 - first
     hashes = _span_hashes(raw_B, first, last + 1)
@@ -328,7 +332,14 @@ def _lines(raw_B: NDArray[np.uint8]) -> dict[str, Any]:
 def _stops() -> Hashes:
     raw_B = np.frombuffer(" ".join(_STOP_WORDS).encode(), dtype=np.uint8)
     with np.errstate(over="ignore"):
-        return _words(raw_B)[0]
+        return np.sort(_words(raw_B)[0])
+
+
+def _stops_among(words_W: Hashes) -> int:
+    """How many of the stop words there are, each counted once."""
+    nearest_W = np.searchsorted(_STOPS[:-1], words_W)
+    found = nearest_W[_STOPS[nearest_W] == words_W]
+    return int(np.count_nonzero(np.bincount(found, minlength=1)))
 
 
 _STOPS: Final = _stops()

@@ -3,6 +3,7 @@
 Every pattern here is linear in the length of the text: it reads what strangers wrote.
 """
 
+import itertools
 import re
 import string
 import unicodedata
@@ -122,9 +123,15 @@ def prose_words(text: str) -> list[str]:
     A word is what stands between blanks or dashes and holds a letter or a digit. Code blocks,
     link targets, addresses and tags hold none.
     """
+    return list(_each_word(text))
+
+
+def _each_word(text: str) -> Iterator[str]:
     spaced = spaced_out(_DASHES.sub(" ", plain("\n".join(prose_lines(text)))))
-    stripped = (word.strip(_EDGES) for word in spaced.split())
-    return [word for word in stripped if word.isalnum() or any(map(str.isalnum, word))]
+    for word in spaced.split():
+        stripped = word.strip(_EDGES)
+        if stripped.isalnum() or any(map(str.isalnum, stripped)):
+            yield stripped
 
 
 def spaced_out(text: str) -> str:
@@ -135,7 +142,11 @@ def spaced_out(text: str) -> str:
 def has_words(text: str, fewest: int) -> bool:
     """Whether `text` has so many words of prose; of a long text its start tells."""
     start = text[: 40 * fewest].rpartition("\n")[0]
-    return word_count(start) >= fewest or word_count(text) >= fewest
+    return _holds(start, fewest) or _holds(text, fewest)
+
+
+def _holds(text: str, fewest: int) -> bool:
+    return sum(1 for _ in itertools.islice(_each_word(text), fewest)) >= fewest
 
 
 def word_count(text: str) -> int:
