@@ -13,7 +13,8 @@ random numbers; milliseconds for all 30 layers, the least of the rounds:
   keys and values; and the products alone: torch's fused one, q K' over a part of a longer block,
   K q' over a part, and K q' over a block of that length;
 - `small`: the norm, and the gated activation, by kernel and by torch;
-- `drawing`: the likeliest of 49,152 for 16 rows, by torch and by numpy.
+- `drawing`: for 16 rows the likeliest of 49,152, by torch and by numpy; and a draw from the nucleus
+  (top_p 0.9, temperature 0.7), as the engine does it and from a whole sort by torch.
 """
 
 import argparse
@@ -27,8 +28,10 @@ import torch
 from _case import emit, versions
 from torch.nn import functional
 
+from copydesk.records import Sampling
 from copydesk.serve._architecture import GROUPS
 from copydesk.serve._compiled import CompiledPairs
+from copydesk.serve._drawing import Drawer, draw
 from copydesk.serve._fused import FusedAdapter, FusedPair, FusedPart
 from copydesk.serve._kernels import Attention, Kernels, load_kernels
 from copydesk.serve._linears import Int4Linear, Int8Linear, PackedLinear, PlainLinear
@@ -239,10 +242,20 @@ def small(kernels: Kernels, rounds: int, rows: int = 16) -> dict[str, float]:
 
 
 def drawing(rounds: int) -> dict[str, float]:
-    logits = torch.randn(16, 49152)
+    logits = torch.randn(16, 49152) * 2.5
+    sampling = Sampling(temperature=0.7, top_p=0.9, repetition_penalty=1.0)
+    drawers = [Drawer(sampling=sampling) for _ in range(16)]
+
+    def by_sorting() -> None:
+        for row in logits:
+            mass = (row / 0.7).softmax(-1).sort(descending=True).values.cumsum(0)
+            torch.searchsorted(mass, 0.4)
+
     return {
         "torch": least(lambda: logits.argmax(-1), rounds),
         "numpy": least(lambda: logits.numpy().argmax(-1), rounds),
+        "nucleus": least(lambda: draw(logits, drawers), rounds),
+        "nucleus_by_sorting": least(by_sorting, rounds),
     }
 
 

@@ -72,9 +72,32 @@ def test_the_nucleus_is_transformers_own(top_p: float, width: int) -> None:
     source = torch.Generator().manual_seed(width)
     for sharpness in (0.1, 1.0, 5.0):
         scores = torch.randn(width, generator=source) * sharpness
-        _, ids = _nucleus(scores, top_p)
+        _, ids = _nucleus(scores.numpy(), top_p)
         warped: Any = TopPLogitsWarper(top_p)(torch.zeros(1, 1).long(), scores[None])
         assert set(ids.tolist()) == set(warped[0].isfinite().nonzero().flatten().tolist())
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.8])
+def test_rows_beside_it_change_no_draw(top_p: float) -> None:
+    source = torch.Generator().manual_seed(1)
+    logits = torch.randn(16, 20_000, generator=source) * 3
+    sampling = [Sampling(top_p=top_p, seed=row) for row in range(16)]
+
+    def drawers() -> list[Drawer]:
+        made = [Drawer(sampling=each, logprobs=3) for each in sampling]
+        for drawer in made:
+            drawer.note(range(500))
+        return made
+
+    together = draw(logits.clone(), drawers())
+    for row, drawer in enumerate(drawers()):
+        assert draw(logits[row : row + 1].clone(), [drawer]) == [together[row]]
+    for row, drawn in enumerate(together):
+        expected = logits[row].log_softmax(-1)
+        values, ids = expected.topk(3)
+        assert [token for token, _ in drawn.top] == ids.tolist()
+        assert [value for _, value in drawn.top] == pytest.approx(values.tolist(), abs=1e-4)
+        assert drawn.logprob == pytest.approx(float(expected[drawn.token]), abs=1e-4)
 
 
 def test_draws_follow_the_distribution() -> None:

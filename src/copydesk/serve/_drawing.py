@@ -1,17 +1,25 @@
-"""Draw next tokens for many rows at once; each row draws as it would alone."""
+"""Draw next tokens for many rows at once; each row draws as it would alone.
+
+Rows are drawn by numpy, on one thread: what is sorted is small, and a row of 50,000 numbers is too
+short to be shared out.
+"""
 
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from copydesk.errors import CopydeskError
 from copydesk.records import Sampling
 
-_FIRST = 256
-"""Likeliest tokens that are looked at before all are sorted."""
+_FLOORS = (1e-2, 1e-4, 1e-6, 0.0)
+"""Shares of the likeliest token's probability below which tokens are not looked at, tried in turn:
+what is sorted is some hundreds of tokens and not all."""
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,12 +74,14 @@ def draw(logits_RV: torch.Tensor, drawers: Sequence[Drawer]) -> list[Drawn]:
     """
     logits_RV = logits_RV.float()
     best, finite = _best(logits_RV)
+    apart = any(not drawer.plain or drawer.logprobs is not None for drawer in drawers)
+    rows_RV: Floats = logits_RV.cpu().numpy() if apart else np.empty((len(drawers), 0), np.float32)
     drawn: list[Drawn] = []
     for row, drawer in enumerate(drawers):
         if not finite[row]:
             drawn.append(Drawn(token=0, finite=False))
             continue
-        logits_V = logits_RV[row]
+        logits_V = rows_RV[row]
         try:
             token = best[row] if drawer.plain else _chosen(logits_V, drawer)
         except CopydeskError as error:
@@ -96,52 +106,65 @@ def _best(logits_RV: torch.Tensor) -> tuple[list[int], list[bool]]:
     return best.tolist(), tops.isfinite().tolist()
 
 
-def _chosen(logits_V: torch.Tensor, drawer: Drawer) -> int:
+def _chosen(logits_V: Floats, drawer: Drawer) -> int:
     sampling = drawer.sampling
-    scores_V = logits_V.clone()
+    scores_V = logits_V.copy()
     if drawer.constraint is not None:
-        drawer.constraint.restrict(scores_V)
+        drawer.constraint.restrict(torch.from_numpy(scores_V))
     if drawer.seen:
-        ids = torch.tensor(list(drawer.seen), device=scores_V.device)
+        ids = np.fromiter(drawer.seen, dtype=np.int64, count=len(drawer.seen))
         found = scores_V[ids]
         penalty = sampling.repetition_penalty  # Keskar et al. 2019, as transformers does it
-        scores_V[ids] = torch.where(found < 0, found * penalty, found / penalty)
+        scores_V[ids] = np.where(found < 0, found * penalty, found / penalty)
     if sampling.temperature <= 0:
         return int(scores_V.argmax())
-    scores_V.div_(sampling.temperature)
+    scores_V /= sampling.temperature
     point = drawer.source.random()
     if sampling.top_p >= 1:
-        mass_V = scores_V.softmax(-1).double().cumsum(0)
-        return _at(mass_V, point * float(mass_V[-1]))
+        mass_V = np.cumsum(_weights(scores_V), dtype=np.float64)
+        return _at(mass_V, point * mass_V[-1])
     probabilities, ids = _nucleus(scores_V, sampling.top_p)
-    mass = probabilities.double().cumsum(0)
-    return int(ids[_at(mass, point * float(mass[-1]))])
+    mass = probabilities.cumsum()
+    return int(ids[_at(mass, point * mass[-1])])
 
 
-def _at(mass: torch.Tensor, point: float) -> int:
+def _weights(scores_V: Floats) -> Floats:
+    """Probabilities over the likeliest token's."""
+    return np.exp(scores_V - scores_V.max())
+
+
+def _at(mass: npt.NDArray[np.float64], point: float) -> int:
     """The first index whose mass is above the point."""
-    place = torch.tensor(point, dtype=mass.dtype, device=mass.device)
-    return min(int(torch.searchsorted(mass, place, right=True)), len(mass) - 1)
+    return min(int(mass.searchsorted(point, side="right")), len(mass) - 1)
 
 
-def _nucleus(scores_V: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _nucleus(
+    scores_V: Floats, top_p: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """The fewest likeliest tokens that hold `top_p` (Holtzman et al. 2020), best first."""
-    log_total = scores_V.logsumexp(-1)
-    for count in (min(_FIRST, len(scores_V)), len(scores_V)):
-        top, ids = scores_V.topk(count)
-        probabilities = (top - log_total).exp()
-        before = probabilities.cumsum(0) - probabilities
-        if float(before[-1] + probabilities[-1]) >= top_p or count == len(scores_V):
-            kept = max(1, int((before < top_p).sum()))
-            return probabilities[:kept], ids[:kept]
-    raise AssertionError
+    weights_V = _weights(scores_V)
+    total = weights_V.sum(dtype=np.float64)
+    ids = np.arange(0)
+    for floor in _FLOORS:
+        ids = np.flatnonzero(weights_V >= floor)
+        if weights_V[ids].sum(dtype=np.float64) >= top_p * total:
+            break
+    ids = ids[np.argsort(-weights_V[ids], kind="stable")]
+    probabilities = weights_V[ids] / total
+    before = probabilities.cumsum() - probabilities
+    kept = max(1, int((before < top_p).sum()))
+    return probabilities[:kept], ids[:kept]
 
 
-def _with_logprobs(logits_V: torch.Tensor, token: int, count: int) -> Drawn:
-    log_total = logits_V.logsumexp(-1)
-    top, ids = logits_V.topk(min(count, len(logits_V))) if count else (logits_V[:0], logits_V[:0])
+def _with_logprobs(logits_V: Floats, token: int, count: int) -> Drawn:
+    most = logits_V.max()
+    log_total = most + np.log(np.exp(logits_V - most).sum(dtype=np.float64))
+    count = min(count, len(logits_V))
+    # A copy of the row is cut at the place of the last that is wanted, and what is above sorted.
+    ids = np.argpartition(-logits_V, count - 1)[:count] if count else np.empty(0, dtype=np.int64)
+    ids = ids[np.argsort(-logits_V[ids], kind="stable")]
     return Drawn(
         token=token,
         logprob=float(logits_V[token] - log_total),
-        top=tuple(zip(map(int, ids.tolist()), (top - log_total).tolist(), strict=True)),
+        top=tuple((int(one), float(logits_V[one] - log_total)) for one in ids),
     )
