@@ -27,9 +27,14 @@ LAYERS = 2
 PLACE: Place = (1, "qkv")
 
 
-@pytest.fixture(scope="module")
-def kernels() -> Kernels:
-    found = load_kernels()
+@pytest.fixture(scope="module", params=["of this processor", "portable"])
+def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "portable":
+            folder = tmp_path_factory.mktemp("kernels")
+            patch.setattr(kernels_module, "default_cache", lambda: folder)
+            patch.setattr(kernels_module, "_FLAGS", (*kernels_module._FLAGS, "-DPORTABLE"))
+        found = load_kernels.__wrapped__()
     if found is None:
         pytest.skip("there is no C++ compiler")
     return found
