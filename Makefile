@@ -32,6 +32,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	@! find tests -name 'test_*.py' -exec basename {} \; | sort | uniq -d | grep .  # two of one name
 
 format: install
 	$(BIN)/ruff format .
