@@ -74,5 +74,7 @@ def _row(raw: Any) -> MethodRow:
         "swept": tuple(SweptRate(**rate) for rate in raw.get("swept", ())),
         "tied_with": tuple(raw.get("tied_with", ())),
     }
-    known: dict[str, Any] = {name: value for name, value in raw.items() if name not in _FORMER}
-    return MethodRow(**(known | pairs | lists))
+    row: dict[str, Any] = {name: value for name, value in raw.items() if name not in _FORMER}
+    row.update(pairs)
+    row.update(lists)
+    return MethodRow(**row)
