@@ -1,7 +1,7 @@
 """Generation: a base that continues texts, for many clients at once or for one.
 
-Reads: a loaded base and adapters' folders. Does not know: HTTP, keys, clients' texts, what a brief
-is.
+Reads: a loaded base and adapters' folders. Writes: kernels that it compiled, into the user's cache.
+Does not know: HTTP, keys, clients' texts, what a brief is.
 
 Shape letters in tensor names: R rows of a step, T positions of a slot, D hidden width, O outputs of
 a layer, V vocabulary, H heads, K width of a head, L layers, S slots.
