@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +16,11 @@ from conftest import write_tiny_base
 from engines import CPU, METHODS, write_adapter
 
 from copydesk.models import AdapterWeights, Base, BaseStore, load_base, read_adapter
+from copydesk.records import Sampling
 from copydesk.serve import _kernels as kernels_module
 from copydesk.serve._architecture import read_architecture
 from copydesk.serve._compiled import CompiledPairs
+from copydesk.serve._drawing import Drawer, draw
 from copydesk.serve._fused import FusedAdapter, FusedPair, FusedPart, Place
 from copydesk.serve._handwritten import HandwrittenRunner
 from copydesk.serve._kernels import Attention, Kernels, load_kernels
@@ -365,3 +368,60 @@ def test_a_build_is_kept(
         assert load() is not None
         assert library.stat().st_mtime_ns == made
     assert not caplog.records
+
+
+def drawers(count: int, **settings: Any) -> list[Drawer]:
+    made = [Drawer(sampling=Sampling(seed=row, **settings)) for row in range(count)]
+    for row, drawer in enumerate(made):
+        drawer.note(range(row, row + 100))
+    return made
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("penalty", [1.0, 1.2, 0.7])
+@pytest.mark.parametrize("temperature", [0.0, 1e-9, 0.7, 3.0])
+def test_tokens_are_those_that_numpy_draws(
+    kernels: Kernels, top_p: float, penalty: float, temperature: float
+) -> None:
+    """Sums are rounded otherwise, so that a point near the edge of a token may fall beside it."""
+    settings = {"temperature": temperature, "top_p": top_p, "repetition_penalty": penalty}
+    same = total = 0
+    for sharpness in (0.5, 2.0, 6.0):
+        for width in (150, 5003):
+            logits = (torch.randn(40, width) * sharpness).bfloat16()
+            found = draw(logits.clone(), drawers(40, **settings), kernels)
+            expected = draw(logits.clone(), drawers(40, **settings))
+            same += sum(
+                one.token == other.token for one, other in zip(found, expected, strict=True)
+            )
+            total += len(expected)
+            for row, drawer in enumerate(drawers(40, **settings)):
+                alone = draw(logits[row : row + 1].clone(), [drawer], kernels)
+                assert alone == [found[row]], "alone as in a crowd"
+    assert same >= 0.98 * total
+
+
+def test_the_kernel_draws_by_probability(kernels: Kernels) -> None:
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0, -torch.inf]]).bfloat16()
+    rows = logits.expand(4000, -1).contiguous()
+    drawn = draw(rows, drawers(4000, temperature=1, top_p=1, repetition_penalty=1), kernels)
+    counts = torch.bincount(torch.tensor([each.token for each in drawn]), minlength=5)
+    assert ((counts / 4000 - logits[0].float().softmax(-1)).abs() < 0.03).all()
+    assert counts[4] == 0
+
+
+def test_broken_rows_and_rows_with_wishes_stand_beside_others(kernels: Kernels) -> None:
+    logits = torch.randn(6, 300)
+    logits[1, 2] = torch.nan
+    logits[2, 5] = torch.inf
+    logits[3] = -torch.inf
+    logits[4, 7] = 50
+    made = drawers(6, temperature=0.8, top_p=0.9, repetition_penalty=1.1)
+    made[5].logprobs = 2
+    found = draw(logits.bfloat16(), made, kernels)
+    assert [each.finite for each in found] == [True, False, False, False, True, True]
+    assert found[4].token == 7
+    assert len(found[5].top) == 2 and not found[0].top
+    beyond = Drawer(sampling=Sampling(temperature=0, repetition_penalty=2.0))
+    beyond.note((10_000, 1))  # a prompt's token that the head does not have
+    assert draw(torch.tensor([[1.0, 1.5, 0.8]]).bfloat16(), [beyond], kernels)[0].token == 0

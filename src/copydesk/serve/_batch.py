@@ -12,6 +12,7 @@ from copydesk.models import Base
 from copydesk.records import Piece, TokenLogprob
 from copydesk.serve._drawing import Drawer, Drawn, draw
 from copydesk.serve._grammar import Grammars
+from copydesk.serve._kernels import Kernels
 from copydesk.serve._prefixes import BLOCK, PrefixCache
 from copydesk.serve._prompts import TokenNames
 from copydesk.serve._runner import Prepared, Runner, Stretch
@@ -32,11 +33,13 @@ class Batch:
         prefill_tokens: int,
         prefixes: PrefixCache,
         grammars: Grammars,
+        kernels: Kernels | None,
         on_end: Callable[[Task, int], None],
     ) -> None:
         """Take what runs.
 
         Args:
+            kernels: what draws tokens, where there is any.
             on_end: called with each task that ended and the tokens that were run for it.
         """
         self._base = base
@@ -44,6 +47,7 @@ class Batch:
         self._prefill_tokens = prefill_tokens
         self._prefixes = prefixes
         self._grammars = grammars
+        self._kernels = kernels
         self._on_end = on_end
         self._names = TokenNames(base.tokenizer)
         self._ends = _end_tokens(base)
@@ -130,7 +134,7 @@ class Batch:
             if stretch.wanted:
                 writing.append(run)
         for run, drawn in zip(
-            writing, draw(logits_RV, [run.drawer for run in writing]), strict=True
+            writing, draw(logits_RV, [run.drawer for run in writing], self._kernels), strict=True
         ):
             self._advance(run, drawn)
         self.counts["steps"] += 1

@@ -1,10 +1,13 @@
 """Draw next tokens for many rows at once; each row draws as it would alone.
 
-Rows are drawn by numpy, on one thread: what is sorted is small, and a row of 50,000 numbers is too
-short to be shared out.
+Where there are compiled kernels, the rows of a step are drawn in one call, shared out among the
+threads. Rows that must follow a grammar, or whose log-probabilities are wanted, and all rows where
+there are no kernels, are drawn by numpy one after the other: a row fits the cache, a batch of them
+does not. benchmarks/step_parts.py times both.
 """
 
 import random
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +18,10 @@ import torch
 
 from copydesk.errors import CopydeskError
 from copydesk.records import Sampling
+from copydesk.serve._kernels import Choice, Kernels
 
+_COLDEST = 1e-6
+"""Temperatures below it are taken as this."""
 _FLOORS = (1e-2, 1e-4, 1e-6, 0.0)
 """Shares of the likeliest token's probability below which tokens are not looked at, tried in turn:
 what is sorted is some hundreds of tokens and not all."""
@@ -31,8 +37,9 @@ class Drawer:
     constraint: Any = None
     """A `Grammar`, where the text must follow one."""
     source: random.Random = field(init=False)
-    seen: dict[int, None] = field(default_factory=dict[int, None])
+    seen: "array[int]" = field(default_factory=lambda: array("q"))
     """Tokens of prompt and text, each once, where repetition is penalised."""
+    _known: set[int] = field(init=False, default_factory=set[int])
 
     def __post_init__(self) -> None:
         self.source = random.Random(self.sampling.seed)
@@ -46,10 +53,31 @@ class Drawer:
             and self.constraint is None
         )
 
+    @property
+    def simple(self) -> bool:
+        """Nothing but a token is wanted, of all the vocabulary's."""
+        return self.constraint is None and self.logprobs is None
+
     def note(self, ids: Iterable[int]) -> None:
         """Remember what stands in the text."""
-        if self.sampling.repetition_penalty != 1:
-            self.seen.update(dict.fromkeys(token for token in ids if token >= 0))
+        if self.sampling.repetition_penalty == 1:
+            return
+        for token in ids:
+            if token >= 0 and token not in self._known:
+                self._known.add(token)
+                self.seen.append(token)
+
+    def choice(self) -> Choice:
+        """The next draw, as the kernel reads it; valid until the next `note`."""
+        sampling = self.sampling
+        return Choice(
+            seen=self.seen.buffer_info()[0],
+            count=len(self.seen),
+            point=self.source.random() if sampling.temperature > 0 else 0.0,
+            top_p=sampling.top_p,
+            temperature=sampling.temperature,
+            penalty=sampling.repetition_penalty,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +93,34 @@ class Drawn:
     top: tuple[tuple[int, float], ...] = ()
 
 
-def draw(logits_RV: torch.Tensor, drawers: Sequence[Drawer]) -> list[Drawn]:
+def draw(
+    logits_RV: torch.Tensor, drawers: Sequence[Drawer], kernels: Kernels | None = None
+) -> list[Drawn]:
     """One token for each row.
 
     Args:
         logits_RV: float32 or bfloat16; it may be changed.
         drawers: one a row.
+        kernels: used for logits in bfloat16.
     """
+    if kernels is None or logits_RV.dtype != torch.bfloat16:
+        return _one_by_one(logits_RV, drawers)
+    simple = [row for row, drawer in enumerate(drawers) if drawer.simple]
+    drawn: dict[int, Drawn] = {}
+    if simple:
+        own = logits_RV if len(simple) == len(drawers) else logits_RV[simple]
+        chosen = kernels.draw(own.contiguous(), [drawers[row].choice() for row in simple])
+        for row, token in zip(simple, chosen, strict=True):
+            if token >= 0:
+                drawers[row].note((token,))
+            drawn[row] = Drawn(token=max(token, 0), finite=token >= 0)
+    if rest := [row for row in range(len(drawers)) if row not in drawn]:
+        found = _one_by_one(logits_RV[rest], [drawers[row] for row in rest])
+        drawn |= dict(zip(rest, found, strict=True))
+    return [drawn[row] for row in range(len(drawers))]
+
+
+def _one_by_one(logits_RV: torch.Tensor, drawers: Sequence[Drawer]) -> list[Drawn]:
     logits_RV = logits_RV.float()
     best, finite = _best(logits_RV)
     apart = any(not drawer.plain or drawer.logprobs is not None for drawer in drawers)
@@ -112,13 +161,13 @@ def _chosen(logits_V: Floats, drawer: Drawer) -> int:
     if drawer.constraint is not None:
         drawer.constraint.restrict(torch.from_numpy(scores_V))
     if drawer.seen:
-        ids = np.fromiter(drawer.seen, dtype=np.int64, count=len(drawer.seen))
+        ids = np.array(drawer.seen)
         found = scores_V[ids]
         penalty = sampling.repetition_penalty  # Keskar et al. 2019, as transformers does it
         scores_V[ids] = np.where(found < 0, found * penalty, found / penalty)
     if sampling.temperature <= 0:
         return int(scores_V.argmax())
-    scores_V /= sampling.temperature
+    scores_V /= max(sampling.temperature, _COLDEST)
     point = drawer.source.random()
     if sampling.top_p >= 1:
         mass_V = np.cumsum(_weights(scores_V), dtype=np.float64)

@@ -13,6 +13,7 @@ from copydesk.models import Base, free_memory
 from copydesk.records import EngineState, Generate, Job, Piece, Sampling
 from copydesk.serve._batch import Batch
 from copydesk.serve._grammar import Grammars
+from copydesk.serve._kernels import Kernels
 from copydesk.serve._prefixes import PrefixCache
 from copydesk.serve._prompts import PromptReader
 from copydesk.serve._queue import FairQueue
@@ -31,8 +32,15 @@ _AHEAD = 4
 class LocalEngine:
     """Continues texts of many clients at once, over one base in this process."""
 
-    def __init__(self, base: Base, runner: Runner, settings: EngineSettings) -> None:
-        """Take a loaded base, what runs it, and the limits; `start` begins."""
+    def __init__(
+        self,
+        base: Base,
+        runner: Runner,
+        settings: EngineSettings,
+        kernels: Kernels | None = None,
+    ) -> None:
+        """Take a loaded base, what runs it, the limits, and what draws; `start` begins."""
+        self._kernels = kernels
         self._base = base
         self._runner: Runner | None = runner
         self._settings = settings
@@ -179,6 +187,7 @@ class LocalEngine:
             prefill_tokens=self._settings.prefill_tokens,
             prefixes=self._prefixes,
             grammars=self._grammars,
+            kernels=self._kernels,
             on_end=self._settle,
         )
         if before is not None:

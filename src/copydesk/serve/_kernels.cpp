@@ -1,13 +1,16 @@
 // What a step of the engine does between the products with the base's weights, for bfloat16 on a
-// CPU: norms, low-rank pairs of many adapters, attention of one token a row, gated activations.
+// CPU: norms, low-rank pairs of many adapters, attention of one token a row, gated activations, and
+// the choice of the next tokens.
 //
 // Each row is computed by one thread in one order, whatever runs beside it: a text's numbers do not
 // depend on its company. Sums are in float32. Calls are short and start no thread that outlives
 // them but OpenMP's own, which torch uses too.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 // PORTABLE leaves out what one processor has, for a test on that processor.
@@ -228,9 +231,144 @@ inline void activate(const bf16* gate, const bf16* up, bf16* out, int64_t n, int
     }
 }
 
+// How a row's next token is chosen.
+struct Choice {
+    const int64_t* seen;  // tokens whose scores are divided by the penalty, or multiplied below 0
+    int64_t count;        // of them
+    double point;         // in [0, 1): which share of the mass lies before the token
+    double top_p;
+    float temperature;    // 0 or less: the likeliest
+    float penalty;
+};
+
+constexpr int64_t BLOCK = 2048;
+
+// Sum in float32 by blocks, the blocks in float64.
+double sum_of(const float* x, int64_t n) {
+    double total = 0;
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        const int64_t end = std::min(n, start + BLOCK);
+        float part = 0;
+        for (int64_t i = start; i < end; ++i) part += x[i];
+        total += part;
+    }
+    return total;
+}
+
+constexpr int64_t LANES = 32;
+
+// Of n > 0 numbers, none of which is NaN.
+float largest(const float* x, int64_t n) {
+    float lanes[LANES];
+    std::fill(lanes, lanes + LANES, x[0]);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int64_t at = 0; at < LANES; ++at)
+            lanes[at] = x[i + at] > lanes[at] ? x[i + at] : lanes[at];
+    for (; i < n; ++i) lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
+    return *std::max_element(lanes, lanes + LANES);
+}
+
+bool has_nan(const bf16* x, int64_t n) {
+    uint16_t most = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        const uint16_t size = x[i] & 0x7fffu;
+        most = size > most ? size : most;
+    }
+    return most > 0x7f80u;
+}
+
+// The first index at which the sum of x is above `point`; the last that is not 0 where none is.
+int64_t index_at(const float* x, int64_t n, double point) {
+    double before = 0;
+    int64_t last = 0;
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        const int64_t end = std::min(n, start + BLOCK);
+        const double part = sum_of(x + start, end - start);
+        if (before + part > point)
+            for (int64_t i = start; i < end; ++i) {
+                before += x[i];
+                if (x[i] > 0) last = i;
+                if (before > point) return i;
+            }
+        else
+            before += part;
+    }
+    return last;
+}
+
+// One of the fewest likeliest tokens that hold `top_p` of the mass (Holtzman et al. 2020).
+//
+// Tokens below a share of the likeliest one are not looked at, unless the rest is too little.
+int64_t index_in_nucleus(const float* weights, int64_t n, double top_p, double point,
+                         std::vector<std::pair<float, int64_t>>& found) {
+    const double total = sum_of(weights, n);
+    for (const float floor : {1e-2f, 1e-4f, 1e-6f, 0.0f}) {
+        found.clear();
+        double mass = 0;
+        for (int64_t start = 0; start < n; start += 2 * LANES) {
+            const int64_t end = std::min(n, start + 2 * LANES);
+            if (largest(weights + start, end - start) < floor) continue;
+            for (int64_t i = start; i < end; ++i)
+                if (weights[i] >= floor) {
+                    found.emplace_back(weights[i], i);
+                    mass += weights[i];
+                }
+        }
+        if (mass >= top_p * total) break;
+    }
+    std::sort(found.begin(), found.end(), [](const auto& one, const auto& other) {
+        return one.first != other.first ? one.first > other.first : one.second < other.second;
+    });
+    double mass = 0;
+    size_t kept = 0;
+    while (kept < found.size() && (kept == 0 || mass < top_p * total)) mass += found[kept++].first;
+    double before = 0;
+    for (size_t at = 0; at < kept; ++at) {
+        before += found[at].first;
+        if (before > point * mass) return found[at].second;
+    }
+    return found[kept - 1].second;
+}
+
+int64_t choose(const Choice& how, float* scores, int64_t n,
+               std::vector<std::pair<float, int64_t>>& found) {
+    if (how.penalty != 1.0f)
+        for (int64_t at = 0; at < how.count; ++at) {
+            if (how.seen[at] < 0 || how.seen[at] >= n) continue;
+            float& score = scores[how.seen[at]];
+            score = score < 0 ? score * how.penalty : score / how.penalty;
+        }
+    const float most = largest(scores, n);
+    if (how.temperature <= 0) return std::find(scores, scores + n, most) - scores;
+    const float factor = 1.0f / std::max(how.temperature, 1e-6f);
+    for (int64_t i = 0; i < n; ++i) scores[i] = exponential((scores[i] - most) * factor);
+    if (how.top_p >= 1) return index_at(scores, n, how.point * sum_of(scores, n));
+    return index_in_nucleus(scores, n, how.top_p, how.point, found);
+}
+
 }  // namespace
 
 extern "C" {
+
+// Of each row of logits [rows, width] a token, or -1 where its likeliest is not finite.
+void copydesk_draw(const bf16* logits, int64_t width, const Choice* choices, int64_t rows,
+                   int64_t* tokens, int64_t threads) {
+#pragma omp parallel num_threads(threads) if (rows > 1)
+    {
+        std::vector<float> scores(width);
+        std::vector<std::pair<float, int64_t>> found;
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t row = 0; row < rows; ++row) {
+            const bf16* own = logits + row * width;
+            tokens[row] = -1;
+            if (has_nan(own, width)) continue;
+            widen_all(own, scores.data(), width);
+            if (std::isfinite(largest(scores.data(), width)))
+                tokens[row] = choose(choices[row], scores.data(), width, found);
+        }
+    }
+}
 
 // y [rows, width] = x / rms(x) * weight.
 void copydesk_norm(const bf16* x, const bf16* weight, bf16* y, int64_t rows, int64_t width,

@@ -15,6 +15,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,6 +66,19 @@ class Owners(ctypes.Structure):
     ]
 
 
+class Choice(ctypes.Structure):
+    """How a row's next token is chosen; see `_kernels.cpp`."""
+
+    _fields_ = [
+        ("seen", ctypes.c_void_p),
+        ("count", ctypes.c_int64),
+        ("point", ctypes.c_double),
+        ("top_p", ctypes.c_double),
+        ("temperature", ctypes.c_float),
+        ("penalty", ctypes.c_float),
+    ]
+
+
 class Kernels:
     """The functions of a built library, for bfloat16 tensors that are contiguous."""
 
@@ -76,6 +90,7 @@ class Kernels:
         self._pairs = _bound(loaded, "pairs", "pipipii")
         self._gated = _bound(loaded, "gated", "piipippiiii")
         self._attend = _bound(loaded, "attend", "pppipppi")
+        self._draw = _bound(loaded, "draw", "pipipi")
 
     def norm(self, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
         """x [R, D] / rms(x) * weight [D]."""
@@ -155,6 +170,26 @@ class Kernels:
             torch.get_num_threads(),
         )
         return out
+
+    def draw(self, logits: torch.Tensor, choices: Sequence[Choice]) -> list[int]:
+        """A token for each row of logits [R, V]; -1 where the row is not finite at its top.
+
+        Args:
+            logits: contiguous, in bfloat16.
+            choices: one a row; what they point to lives until this returns.
+        """
+        rows, width = logits.shape
+        tokens = (ctypes.c_int64 * rows)()
+        laid = (Choice * rows)(*choices)
+        self._draw(
+            logits.data_ptr(),
+            width,
+            ctypes.addressof(laid),
+            rows,
+            ctypes.addressof(tokens),
+            torch.get_num_threads(),
+        )
+        return list(tokens)
 
     def find_activation(self, activation: Any) -> int | None:
         """Number of a gated activation, tried on numbers and not taken on its name."""

@@ -34,20 +34,22 @@ def start_engine(base: Base, settings: EngineSettings | None = None) -> LocalEng
         InvalidInput: a limit makes no sense, or the base cannot be held as is asked.
     """
     settings = settings or EngineSettings()
-    engine = LocalEngine(base, _runner(base, settings), settings)
+    runner, kernels = _runner(base, settings)
+    engine = LocalEngine(base, runner, settings, kernels)
     if base.device.type == "cpu":
         end_idle_threads()  # the engine's thread has a pool of its own
     engine.start()
     return engine
 
 
-def _runner(base: Base, settings: EngineSettings) -> Runner:
+def _runner(base: Base, settings: EngineSettings) -> tuple[Runner, Kernels | None]:
+    """What runs the base, and kernels that were found to compute what torch does."""
     config: Any = base.model.config.get_text_config()
     window = int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
     length = min(window, settings.max_length or _LONGEST)
     shape = read_architecture(base, length + 1) if settings.handwritten else None
     on_cpu = base.device.type == "cpu" and base.dtype == torch.bfloat16
-    kernels = load_kernels() if shape is not None and on_cpu and settings.kernels else None
+    kernels = load_kernels() if on_cpu and settings.kernels else None
     if shape is not None and kernels is not None and not agrees(base, shape, kernels):
         _LOG.warning("The engine's kernels do not compute what torch does here: it runs without")
         kernels = None
@@ -66,12 +68,13 @@ def _runner(base: Base, settings: EngineSettings) -> Runner:
                 where="quantise",
                 todo="Leave quantise out.",
             )
-        return GenericRunner(base, slots=settings.max_running, length=length)
+        return GenericRunner(base, slots=settings.max_running, length=length), kernels
     shape.quantise(settings.quantise)
     forget_linears(base)
-    return HandwrittenRunner(
+    runner = HandwrittenRunner(
         base, shape, slots=settings.max_running, length=length, kernels=kernels
     )
+    return runner, kernels
 
 
 @torch.inference_mode()
