@@ -36,6 +36,14 @@ def serve(
     quantise: Annotated[
         Literal["int8", "int4"] | None, typer.Option(help="Hold the base in fewer bits.")
     ] = None,
+    merged_copies: Annotated[
+        int,
+        typer.Option(
+            help="Copies of the base, each with one client's adapter merged in, for clients that "
+            "have the engine to themselves: faster by about a tenth, for the base's memory again.",
+            min=0,
+        ),
+    ] = 0,
     dtype: Annotated[
         Literal["auto", "bfloat16", "float32"], typer.Option(help="Of the embedded engine.")
     ] = "auto",
@@ -95,6 +103,7 @@ def serve(
                     "max_waiting": max_waiting,
                     "max_adapters": max(max_adapters, max_running),
                     "quantise": quantise,
+                    "merged_copies": merged_copies,
                 },
                 _tell,
                 dtype=dtype,

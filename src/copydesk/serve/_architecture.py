@@ -81,6 +81,8 @@ class Architecture:
     activation: Callable[[torch.Tensor], torch.Tensor]
     rope: dict[str, tuple[torch.Tensor, torch.Tensor]]
     """Cosine and sine [T, K]."""
+    quantised: bool = False
+    """The weights are held in fewer bits."""
 
     def quantise(self, how: Literal["int8", "int4"] | None) -> None:
         """Hold the weights, which are plain, in the layout or the bits that are wanted."""
@@ -90,6 +92,7 @@ class Architecture:
                 layer.linears[group] = hold(linear.weight, how)
         assert isinstance(self.head, PlainLinear)
         self.head = hold(self.head.weight, how)
+        self.quantised = how is not None
 
 
 def read_architecture(base: Base, positions: int) -> Architecture | None:

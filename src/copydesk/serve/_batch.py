@@ -95,11 +95,13 @@ class Batch:
         slot = self._free[0]
         filled = self._runner.open(slot, adapter)
         heapq.heappop(self._free)
-        found = self._prefixes.find(_digest(task), ids) if self._runner.takes_parts else []
+        digest = _digest(task, adapter)
+        found = self._prefixes.find(digest, ids) if self._runner.takes_parts else []
         for number, block in enumerate(found):
             self._runner.copy_in(slot, filled + number * BLOCK, block)
         run = Running(
             task=task,
+            digest=digest,
             slot=slot,
             ids=ids,
             prompt_length=len(ids),
@@ -247,7 +249,7 @@ class Batch:
         """Keep the prompt's keys and values; only rows whose numbers were finite come here."""
         if not self._runner.takes_parts:
             return
-        missing = self._prefixes.missing(_digest(run.task), run.ids[: run.prompt_length])
+        missing = self._prefixes.missing(run.digest, run.ids[: run.prompt_length])
         if not missing:
             return
         first, last = missing[0][1], missing[-1][1] + BLOCK
@@ -268,8 +270,9 @@ class Batch:
             run.task.end(run.result(how))
 
 
-def _digest(task: Task) -> str:
-    return task.request.adapter.digest if task.request.adapter else ""
+def _digest(task: Task, adapter: Prepared | None) -> str:
+    """What keys and values follow from, beside base and tokens."""
+    return task.digest + (" merged" if adapter is not None and adapter.merged else "")
 
 
 def _end_tokens(base: Base) -> frozenset[int]:

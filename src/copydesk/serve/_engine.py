@@ -14,6 +14,7 @@ from copydesk.records import EngineState, Generate, Job, Piece, Sampling
 from copydesk.serve._batch import Batch
 from copydesk.serve._grammar import Grammars
 from copydesk.serve._kernels import Kernels
+from copydesk.serve._merged import Copies
 from copydesk.serve._prefixes import PrefixCache
 from copydesk.serve._prompts import PromptReader
 from copydesk.serve._queue import FairQueue
@@ -53,6 +54,7 @@ class LocalEngine:
             settings.prefix_cache_bytes, salt=f"{base.info.digest} {base.dtype} {settings.quantise}"
         )
         self._shelf = Shelf(base, runner.prepare, limit=settings.max_adapters, on_ready=self._poke)
+        self._copies = Copies(runner.merge, limit=settings.merged_copies)
         self._queue = FairQueue(settings.max_waiting)
         self._staged: list[Task] = []
         self._starting: list[Task] = []
@@ -79,6 +81,7 @@ class LocalEngine:
                 raise EngineDown("The engine was stopped", todo="Make a new one.")
             if self._thread is not None:  # after a crash nothing in the slots is trusted
                 self._prefixes.clear()
+                self._copies.clear()
                 for slot in range(self._runner.slots):
                     self._runner.close(slot, clean=False)
                 self._batch = self._new_batch(self._runner, self._batch)
@@ -155,6 +158,8 @@ class LocalEngine:
             "prefix_bytes": self._prefixes.bytes,
             "slots_bytes_limit": 0 if self._runner is None else self._runner.bytes,
             "stacks_bytes": 0 if self._runner is None else self._runner.stacks_bytes,
+            "merged_copies": self._copies.count,
+            "merged_bytes": self._copies.bytes,
             "handwritten": float(self._handwritten),
         }
         return EngineState(
@@ -174,6 +179,7 @@ class LocalEngine:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
         self._shelf.close()
+        self._copies.close()
         self._prefixes.clear()
         if self._runner is not None:
             self._batch.free()
@@ -222,6 +228,7 @@ class LocalEngine:
         try:
             while self._wait():
                 self._admit()
+                self._copies.note({task.digest for task in self._batch.tasks})
                 self._batch.step()
             error = EngineDown("The engine was stopped", todo="Send it again elsewhere.")
         except BaseException as fault:  # noqa: BLE001 - whoever waits must hear of any end
@@ -269,6 +276,8 @@ class LocalEngine:
             task = self._starting[0]
             try:
                 weights = None if task.lease is None else task.lease.weights
+                if weights is not None:
+                    weights = self._copies.find(task.digest, weights)
                 self._batch.start(task, weights)
             except CopydeskError as error:
                 ended.append((task, error))

@@ -1,6 +1,6 @@
 """What adapters compute, beyond products: DoRA's lengths and the bottleneck's activation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch.nn import functional
@@ -16,25 +16,29 @@ NON_LINEARITIES: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
 _CHUNK = 256
 
 
-def square_rows(
+def weight_columns(
     project: Callable[[torch.Tensor], torch.Tensor], width: int, like: torch.Tensor
-) -> torch.Tensor:
-    """[O] sums of squares of each row of W, from x -> x W' alone, whatever W is held in.
+) -> Iterator[torch.Tensor]:
+    """W' [n, O] by parts of at most 256 of its D rows, from x -> x W' alone, whatever W is held in.
 
     Args:
         project: the product, without bias.
         width: D, of x.
         like: any tensor of the number format and on the device of x.
     """
-    total: torch.Tensor | None = None
     for start in range(0, width, _CHUNK):
         end = min(width, start + _CHUNK)
         eye = torch.zeros(end - start, width, dtype=like.dtype, device=like.device)
         eye[range(end - start), range(start, end)] = 1
-        part = project(eye).float().square().sum(0)
-        total = part if total is None else total + part
-    assert total is not None
-    return total
+        yield project(eye)
+
+
+def square_rows(
+    project: Callable[[torch.Tensor], torch.Tensor], width: int, like: torch.Tensor
+) -> torch.Tensor:
+    """[O] sums of squares of each row of W; see `weight_columns`."""
+    parts = [part.float().square().sum(0) for part in weight_columns(project, width, like)]
+    return torch.stack(parts).sum(0)
 
 
 def length_factors(pair: LowRank, projected: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:

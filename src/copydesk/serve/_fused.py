@@ -1,6 +1,6 @@
 """An adapter as the hand-written forward runs it: its pairs by the groups that are one product."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +9,10 @@ import torch
 
 from copydesk.models import AdapterWeights, Narrow
 from copydesk.serve._architecture import GROUPS
+from copydesk.serve._linears import Linear
 
+Linears = Sequence[Mapping[str, Linear]]
+"""Of each layer, the products by group."""
 Place = tuple[int, str]
 """A layer's number and a group, or `attention` and `mlp` for what stands behind a block."""
 _GROUPS = {group: at for at, group in enumerate(GROUPS)}
@@ -82,6 +85,15 @@ class FusedAdapter:
     non_linearity: str
     prefix: torch.Tensor | None
     prompt: torch.Tensor | None
+    linears: Linears | None = None
+    """The base's products with the pairs merged in, of a merged copy; it has no pairs then."""
+    merged_bytes: int = 0
+    """What those take that are not the base's own."""
+
+    @property
+    def beside(self) -> bool:
+        """Something of it is computed beside the products."""
+        return bool(self.pairs or self.narrow)
 
     @property
     def bytes(self) -> int:
@@ -93,7 +105,7 @@ class FusedAdapter:
         ]
         tensors += [tensor for tensor in (self.prefix, self.prompt) if tensor is not None]
         pairs = sum(pair.bytes for pair in self.pairs.values())
-        return pairs + sum(tensor.nbytes for tensor in tensors)
+        return self.merged_bytes + pairs + sum(tensor.nbytes for tensor in tensors)
 
     @cached_property
     def table(self) -> np.ndarray:

@@ -66,6 +66,10 @@ class GenericRunner:
             own=weights,
         )
 
+    def merge(self, adapter: Prepared) -> None:
+        """None: hooks are what this runner has."""
+        del adapter
+
     @property
     def stacks_bytes(self) -> int:
         """Nothing: adapters are used as they are."""

@@ -8,6 +8,8 @@ that is nobody's, and nothing of theirs reaches another row.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 
 import torch
 from torch.nn import functional
@@ -18,12 +20,28 @@ from copydesk.serve._architecture import GROUPS, Architecture, Layer, Norm
 from copydesk.serve._attention import KernelAttention, Turn, attend, plan_turn
 from copydesk.serve._compiled import CompiledPairs
 from copydesk.serve._formulas import NON_LINEARITIES, length_factors, square_rows
-from copydesk.serve._fused import FusedAdapter, FusedPair, Place, fuse_pairs, number_of
+from copydesk.serve._fused import (
+    FusedAdapter,
+    FusedPair,
+    Linears,
+    Place,
+    fuse_pairs,
+    number_of,
+)
 from copydesk.serve._kernels import Kernels
+from copydesk.serve._merged import merge_adapter
 from copydesk.serve._rows import Rows
 from copydesk.serve._runner import KeyValues, Prepared, Stretch
 from copydesk.serve._slots import Slots
 from copydesk.serve._stacks import StackedPairs, Stacks
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What the rows of one forward are multiplied with."""
+
+    linears: Linears
+    routes: list[Rows]
 
 
 class HandwrittenRunner:
@@ -45,6 +63,8 @@ class HandwrittenRunner:
         Kernels are for bfloat16 on a CPU; without them torch does the same.
         """
         self._shape = shape
+        self._linears: Linears = [layer.linears for layer in shape.layers]
+        self._mergeable = not shape.quantised
         self._kernels = kernels
         self._attention = None if kernels is None else KernelAttention(kernels, shape)
         self._gate_kind = None if kernels is None else kernels.find_activation(shape.activation)
@@ -116,6 +136,15 @@ class HandwrittenRunner:
         )
 
     @torch.inference_mode()
+    def merge(self, adapter: Prepared) -> Prepared | None:
+        """A copy of the layers with the adapter merged in; see `_merged.py`."""
+        fused: FusedAdapter = adapter.own
+        if not self._mergeable or not fused.pairs:
+            return None
+        merged = merge_adapter(self._shape, fused)
+        return replace(adapter, own=merged, bytes=merged.bytes, merged=True)
+
+    @torch.inference_mode()
     def open(self, slot: int, adapter: Prepared | None) -> int:
         """Take an empty slot; a prefix is laid into it."""
         assert not self._open[slot]
@@ -155,12 +184,33 @@ class HandwrittenRunner:
         for stretch in stretches:
             self._used[stretch.slot] = stretch.start + len(stretch.ids)
         self._slots.fit(max(self._used))
+        groups: dict[int, list[int]] = {}
+        for at, stretch in enumerate(stretches):
+            groups.setdefault(id(self._linears_of(stretch.slot)), []).append(at)
+        if len(groups) == 1:
+            return self._forward(stretches)
+        place = dict(zip((at for at, s in enumerate(stretches) if s.wanted), count(), strict=False))
+        logits: torch.Tensor | None = None
+        for own in groups.values():
+            found = self._forward([stretches[at] for at in own])
+            if logits is None:
+                logits = found.new_empty(len(place), found.shape[1])
+            logits[[place[at] for at in own if at in place]] = found
+        assert logits is not None
+        return logits
+
+    def _linears_of(self, slot: int) -> Linears:
+        adapter = self._adapters[slot]
+        return self._linears if adapter is None or adapter.linears is None else adapter.linears
+
+    def _forward(self, stretches: Sequence[Stretch]) -> torch.Tensor:
+        """Logits of stretches that are multiplied with the same weights."""
         by_kernel = self._kernels is not None
         turn = plan_turn(stretches, self._slots, self._shape, by_kernel=by_kernel)
-        routes = self._route(turn)
+        way = Way(self._linears_of(stretches[0].slot), self._route(turn))
         h = self._embed(turn)
         for number, layer in enumerate(self._shape.layers):
-            h = self._layer(number, layer, h, turn, routes)
+            h = self._layer(number, layer, h, turn, way)
         wanted = self._shape.norm(h[turn.wanted])
         logits = self._shape.head(wanted)
         if (cap := self._shape.logit_cap) is not None:
@@ -199,10 +249,9 @@ class HandwrittenRunner:
         """
         # Rows without a token run plain: their numbers must stay finite.
         adapters = [
-            adapter if slot in turn.speaking else None
-            for slot, adapter in enumerate(self._adapters[: turn.rows])
+            self._beside(slot) if slot in turn.speaking else None for slot in range(turn.rows)
         ]
-        prompts = [(p.start, [self._adapters[p.slot]] * (p.end - p.start)) for p in turn.prompts]
+        prompts = [(p.start, [self._beside(p.slot)] * (p.end - p.start)) for p in turn.prompts]
         if self._kernels is not None:
             adapters += [adapter for _, rows in prompts for adapter in rows]
             prompts = []
@@ -214,6 +263,10 @@ class HandwrittenRunner:
             routes.append(self._rows[1])
         routes += [Rows(start, rows, self._pairs(rows)) for start, rows in prompts if any(rows)]
         return routes
+
+    def _beside(self, slot: int) -> FusedAdapter | None:
+        adapter = self._adapters[slot]
+        return adapter if adapter is not None and adapter.beside else None
 
     def _pairs(self, adapters: Sequence[FusedAdapter | None]) -> CompiledPairs | StackedPairs:
         if self._kernels is not None:
@@ -232,33 +285,32 @@ class HandwrittenRunner:
         return h
 
     def _layer(
-        self, number: int, layer: Layer, h: torch.Tensor, turn: Turn, routes: list[Rows]
+        self, number: int, layer: Layer, h: torch.Tensor, turn: Turn, way: Way
     ) -> torch.Tensor:
         x = self._norm(layer.before_attention, h)
-        qkv = self._product(number, layer, "qkv", x, None, routes)
+        qkv = self._product(number, layer, "qkv", x, None, way)
         mixed = attend(number, layer, qkv, turn, self._slots, self._shape, self._attention)
-        h = self._block(number, layer, "o", mixed, h, routes)
-        inner = self._gated(number, layer, self._norm(layer.before_mlp, h), routes)
-        return self._block(number, layer, "down", inner, h, routes)
+        h = self._block(number, layer, "o", mixed, h, way)
+        inner = self._gated(number, layer, self._norm(layer.before_mlp, h), way)
+        return self._block(number, layer, "down", inner, h, way)
 
     def _norm(self, norm: Norm, x: torch.Tensor) -> torch.Tensor:
         return (
             norm(x) if self._kernels is None else self._kernels.norm(x, norm.weight, norm.epsilon)
         )
 
-    def _gated(
-        self, number: int, layer: Layer, x: torch.Tensor, routes: list[Rows]
-    ) -> torch.Tensor:
+    def _gated(self, number: int, layer: Layer, x: torch.Tensor, way: Way) -> torch.Tensor:
         """activation(gate) * up."""
         kernels, kind = self._kernels, self._gate_kind
-        scaled = any(rows.has_factors for rows in routes)
+        scaled = any(rows.has_factors for rows in way.routes)
         if kernels is None or kind is None or scaled:
-            gate = self._product(number, layer, "gate", x, None, routes)
-            up = self._product(number, layer, "up", x, None, routes)
+            gate = self._product(number, layer, "gate", x, None, way)
+            up = self._product(number, layer, "up", x, None, way)
             return self._shape.activation(gate).mul_(up)
-        gate = self._product(number, layer, "gate", x, None, [])
-        up = self._product(number, layer, "up", x, None, [])
-        pairs = routes[0].pairs if routes else None
+        bare = Way(way.linears, [])
+        gate = self._product(number, layer, "gate", x, None, bare)
+        up = self._product(number, layer, "up", x, None, bare)
+        pairs = way.routes[0].pairs if way.routes else None
         owners = pairs.pointer if isinstance(pairs, CompiledPairs) else None
         places = number_of((number, "gate")), number_of((number, "up"))
         return kernels.gated(owners, places, x, gate, up, kind)
@@ -270,17 +322,17 @@ class HandwrittenRunner:
         group: str,
         x: torch.Tensor,
         h: torch.Tensor,
-        routes: list[Rows],
+        way: Way,
     ) -> torch.Tensor:
         """The end of a block: its product, what stands behind it, and the sum with h."""
         block = "attention" if group == "o" else "mlp"
         after = layer.after_attention if group == "o" else layer.after_mlp
-        adapted = any((number, block) in a.narrow for r in routes for a, _ in r.narrow_groups)
+        adapted = any((number, block) in a.narrow for r in way.routes for a, _ in r.narrow_groups)
         if after is None and not adapted:
-            return self._product(number, layer, group, x, h, routes)
-        z = self._product(number, layer, group, x, None, routes)
+            return self._product(number, layer, group, x, h, way)
+        z = self._product(number, layer, group, x, None, way)
         if adapted:
-            self._behind((number, block), z, routes)
+            self._behind((number, block), z, way.routes)
         return h + (z if after is None else after(z))
 
     def _product(
@@ -290,14 +342,14 @@ class HandwrittenRunner:
         group: str,
         x: torch.Tensor,
         to: torch.Tensor | None,
-        routes: list[Rows],
+        way: Way,
     ) -> torch.Tensor:
         """x W' with adapters, bias and, where there is one, the sum with `to`."""
-        linear, bias = layer.linears[group], layer.biases.get(group)
+        linear, bias = way.linears[number][group], layer.biases.get(group)
         place = (number, group)
-        if any(rows.has_factors for rows in routes):
+        if any(rows.has_factors for rows in way.routes):
             y = linear(x)  # lengths scale the product alone, without bias and sum
-            for rows in routes:
+            for rows in way.routes:
                 rows.add(place, x, y)
                 rows.scale(place, y)
             y = y if bias is None else y.add_(bias)
@@ -305,7 +357,7 @@ class HandwrittenRunner:
         y = linear(x) if to is None else linear.add(x, to)
         if bias is not None:
             y.add_(bias)
-        for rows in routes:
+        for rows in way.routes:
             rows.add(place, x, y)
         return y
 

@@ -55,6 +55,8 @@ class Prepared:
     bytes: int
     own: Any
     """The runner's."""
+    merged: bool = False
+    """It is a copy of the base with the adapter merged in."""
 
 
 class Runner(Protocol):
@@ -91,6 +93,10 @@ class Runner(Protocol):
         Raises:
             InvalidInput: adapters of this kind do not fit the base.
         """
+        ...
+
+    def merge(self, adapter: Prepared) -> Prepared | None:
+        """A merged copy of a prepared adapter; any thread. None where there can be none."""
         ...
 
     def open(self, slot: int, adapter: Prepared | None) -> int:

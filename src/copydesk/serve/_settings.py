@@ -23,6 +23,10 @@ class EngineSettings:
     """Keys and values of prompts' beginnings that are kept; 0 keeps none."""
     max_adapters: int = 64
     """Adapters in memory; at least `max_running`."""
+    merged_copies: int = 0
+    """Copies of the base's layers with an adapter merged in, for clients that have the engine to
+    themselves; each takes as much memory as the layers. 0: an answer does not depend, to the last
+    bit, on what was asked before."""
     quantise: Literal["int8", "int4"] | None = None
     """Hold the base's linear layers in 8 or 4 bits; None in the format that it was loaded in."""
     handwritten: bool = True
@@ -44,6 +48,14 @@ class EngineSettings:
         }
         if small := [name for name, value in least.items() if value < 1]:
             raise InvalidInput(f"{small[0]} must be at least 1", where=small[0])
+        if self.merged_copies < 0:
+            raise InvalidInput("merged_copies must be at least 0", where="merged_copies")
+        if self.merged_copies and self.quantise is not None:
+            raise InvalidInput(
+                "An adapter is not merged into quantised weights: it would be rounded away",
+                where="merged_copies",
+                todo="Leave out one of merged_copies and quantise.",
+            )
         if self.max_adapters < self.max_running:
             raise InvalidInput(
                 f"max_adapters={self.max_adapters} is below max_running={self.max_running}: each "

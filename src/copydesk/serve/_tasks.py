@@ -51,6 +51,11 @@ class Task:
         return self._done.is_set()
 
     @property
+    def digest(self) -> str:
+        """Of its adapter; empty without one."""
+        return self.request.adapter.digest if self.request.adapter else ""
+
+    @property
     def late(self) -> bool:
         """Its deadline has passed."""
         limit = self.request.deadline_seconds
@@ -110,6 +115,8 @@ class Running:
     """A task that has a slot."""
 
     task: Task
+    digest: str
+    """Of what its keys and values follow from, beside base and tokens."""
     slot: int
     ids: list[int]
     """Virtual tokens, prompt and new tokens."""
