@@ -102,9 +102,9 @@ def drafts_folder() -> Path:
     return default_cache() / "benchmarks" / "drafts"
 
 
-def drafts_file(writer: str, digest: str, brand: str) -> str:
+def drafts_file(writer: str, digest: str, brand: str, sampling: Sampling = SAMPLING) -> str:
     """The name of a file of drafts: who wrote it, from what weights, drawn how, for whom."""
-    how = json_digest({**asdict(SAMPLING), "words": LENGTH})
+    how = json_digest({**asdict(sampling), "words": LENGTH})
     return f"{writer}-{digest[:12]}-{how[:8]}-{brand}.jsonl"
 
 

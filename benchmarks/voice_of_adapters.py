@@ -1,6 +1,7 @@
 """Do a client's adapter's drafts sound more like the client than those of a prompted base?
 
     python benchmarks/voice_of_adapters.py [--brands 18f carpentries] [--briefs 40] [--epochs 4]
+        [--pages 96] [--lora-r 16] [--learning-rate 1e-3] [--temperature 0.7] [--best-of 1]
 
 For each real brand: a LoRA adapter is trained on the newest of its older pages, and drafts are
 written for briefs read off its held-out newest fifth, by the adapter, by the base with the style
@@ -10,12 +11,14 @@ all. The drafts of a brief are cut to the same number of words, those of the sho
 Each text is attributed, names masked, by the voice measure (probability of at least one half), by
 Burrows's Delta and by the compression distance (nearer to the brand's older pages than to what the
 base wrote about their titles; `delta_margin` and `compression_margin` say by how much). None of
-them chose a draft.
+them chose a draft; with `--best-of N` the voice measure chose one of N by adapter and prompted base
+alike, and its own figures then say nothing.
 Printed: shares of drafts attributed to the brand, of real held-out pages too; the difference of
 adapter and prompted base, paired by brief, with its 95% bootstrap interval; and the longest run of
 words that stands in the pages the adapter was trained on.
 
-Adapters, checkpoints and drafts are kept: a run that was cut off goes on.
+Adapters, checkpoints and drafts are kept: a run that was cut off goes on. `voice_levers.py` runs
+this with one setting after another moved.
 """
 
 import argparse
@@ -23,7 +26,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +73,7 @@ from copydesk.models import (
     template_digest,
     untuned,
 )
-from copydesk.records import Document, Message, StyleGuide
+from copydesk.records import Document, Message, Sampling, StyleGuide
 from copydesk.store import json_digest
 from copydesk.study import prompted_chat
 from copydesk.train import Recipe, make_settings, tune
@@ -121,7 +124,11 @@ class Measures:
 
 
 def main() -> None:
-    options = arguments()
+    emit(compared(arguments()))
+
+
+def compared(options: argparse.Namespace) -> dict[str, Any]:
+    """Train, write, judge: the benchmark's line."""
     info = BaseStore(default_cache()).pull("smollm2-135m")
     brands = read_brands([])
     folder = options.folder or drafts_folder()
@@ -131,14 +138,15 @@ def main() -> None:
         brand = brands[name]
         pages = spread(brand.heldout, options.briefs)
         learned = brand.train[-options.pages :]
-        drafts = write_all(brand, pages, learned, info, folder, options)
-        measures = learn(brand, brands, learned, base_drafts(brand, info, folder))
+        candidates = write_all(brand, pages, learned, info, folder, options)
+        measures = learn(brand, brands, learned, base_drafts(brand, info, folder, options))
+        drafts = {writer: best(found, measures) for writer, found in candidates.items()}
         rows[name], real[name] = judged(pages, drafts, measures)
         print(name, json.dumps(shares(rows[name])), file=sys.stderr, flush=True)
-    emit(line(rows, real, options))
+    return line(rows, real, options)
 
 
-def arguments() -> argparse.Namespace:
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--brands", nargs="+", default=["18f", "carpentries", "bitcoin-optech"])
     parser.add_argument("--briefs", type=int, default=40, help="of each brand")
@@ -147,9 +155,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lora-r", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--max-length", type=int, default=400, help="tokens of a page")
+    parser.add_argument("--temperature", type=float, default=SAMPLING.temperature)
+    parser.add_argument(
+        "--best-of", type=int, default=1, help="drafts of adapter and prompted base"
+    )
     parser.add_argument("--rows", type=int, default=16, help="drafts written at once")
     parser.add_argument("--folder", type=Path, default=None, help="what is kept between runs")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def write_all(
@@ -159,8 +171,8 @@ def write_all(
     info: BaseInfo,
     folder: Path,
     options: argparse.Namespace,
-) -> dict[str, dict[str, str]]:
-    """Writer -> page's id -> draft."""
+) -> dict[str, list[dict[str, str]]]:
+    """Writer -> page's id -> draft, for each candidate."""
     key, trained = adapter(brand.name, learned, info, folder, options)
     tokenizer = load_tokenizer(info)
     guide, shown = style_guide(brand.name), shown_pages(brand.train)
@@ -173,35 +185,57 @@ def write_all(
         "prompted": ("prompted", prompted, None),
         "base": ("base", asked, None),
     }
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, list[dict[str, str]]] = {}
     for writer, (kind, chat, weights) in makers.items():
-        models: list[BatchContinuer] = []
+        speakers: list[Tuned] = []
+        for seed in range(1, 1 + (1 if writer == "base" else options.best_of)):
+            sampling = replace(SAMPLING, temperature=options.temperature, seed=seed)
 
-        def write(
-            batch: list[Document],
-            chat: Callable[[Document], Sequence[Message]] = chat,
-            weights: Path | None = weights,
-            models: list[BatchContinuer] = models,
-        ) -> Sequence[str]:
-            if not models:  # only where drafts are missing
-                speaker = speaking(info, weights)
-                models.append(BatchContinuer(speaker, sampling=SAMPLING, rows=options.rows))
-            return models[0].answer_chats([chat(page) for page in batch])
+            def write(
+                batch: list[Document],
+                chat: Callable[[Document], Sequence[Message]] = chat,
+                weights: Path | None = weights,
+                speakers: list[Tuned] = speakers,
+                sampling: Sampling = sampling,
+            ) -> Sequence[str]:
+                if not speakers:  # only where drafts are missing
+                    speakers.append(speaking(info, weights))
+                model = BatchContinuer(speakers[0], sampling=sampling, rows=options.rows)
+                return model.answer_chats([chat(page) for page in batch])
 
-        target = folder / drafts_file(kind, key if weights else info.digest, brand.name)
-        found[writer] = written(target, pages, write, rows=options.rows)
+            digest = key if weights else info.digest
+            target = folder / drafts_file(kind, digest, brand.name, sampling)
+            drafts = written(target, pages, write, rows=options.rows)
+            found.setdefault(writer, []).append(drafts)
     return found
 
 
-def base_drafts(brand: Brand, info: BaseInfo, folder: Path) -> list[str]:
+def best(candidates: Sequence[dict[str, str]], measures: Measures) -> dict[str, str]:
+    """Page's id -> the candidate that sounds most like the client; there may be one alone."""
+
+    def likeness(text: str) -> float:
+        plain = prose(text)
+        if word_count(plain) < LEAST_WORDS:
+            return -1.0
+        return measures.voice.judge(plain).probability
+
+    if len(candidates) == 1:
+        return candidates[0]
+    return {page: max((own[page] for own in candidates), key=likeness) for page in candidates[0]}
+
+
+def base_drafts(
+    brand: Brand, info: BaseInfo, folder: Path, options: argparse.Namespace
+) -> list[str]:
     """What the base wrote about older titles; the file is `voice_validity.py`'s too."""
 
     def write(batch: list[Document]) -> Sequence[str]:
-        model = BatchContinuer(speaking(info, None), sampling=SAMPLING)
+        model = BatchContinuer(speaking(info, None), sampling=SAMPLING, rows=options.rows)
         return model.answer_chats([asked(page) for page in batch])
 
     file = folder / drafts_file("base", info.digest, brand.name)
-    return list(written(file, spread(brand.train, LEARNED_DRAFTS), write).values())
+    pages = spread(brand.train, LEARNED_DRAFTS)
+    return list(written(file, pages, write, rows=options.rows).values())
 
 
 def speaking(info: BaseInfo, weights: Path | None) -> Tuned:
@@ -337,7 +371,10 @@ def line(
         "versions": versions("copydesk", "torch", "transformers", "peft", "scikit-learn"),
         "settings": {
             key: getattr(options, key)
-            for key in ("pages", "epochs", "lora_r", "learning_rate", "max_length")
+            for key in (
+                *("pages", "epochs", "lora_r", "learning_rate", "max_length"),
+                *("temperature", "best_of"),
+            )
         },
         "briefs": {name: len(found) for name, found in rows.items()},
         "ours": pooled["adapter"],
