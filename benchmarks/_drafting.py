@@ -14,9 +14,8 @@ from typing import Any
 from _case import BRANDS
 
 from copydesk.corpus import brief_text, document_brief
-from copydesk.models import default_cache
 from copydesk.records import Brief, Document, Message, Sampling
-from copydesk.store import json_digest
+from copydesk.store import default_cache, json_digest
 
 NAMES = {
     "18f": ("18F",),

@@ -19,13 +19,14 @@ TOPICS = ("bread", "rain", "walking", "ink", "harbours", "glass", "orchards", "t
 
 
 def cache_folder() -> Path:
-    from copydesk.models import default_cache
+    from copydesk.store import default_cache
 
     return default_cache() / "benchmarks"
 
 
 def base_info() -> Any:
-    from copydesk.models import BaseStore, default_cache
+    from copydesk.models import BaseStore
+    from copydesk.store import default_cache
 
     return BaseStore(default_cache()).pull("smollm2-135m")
 

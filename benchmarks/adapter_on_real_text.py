@@ -26,7 +26,6 @@ from copydesk.models import (
     Encoded,
     ExampleLoss,
     Tuned,
-    default_cache,
     encode_examples,
     find_method,
     load_base,
@@ -34,6 +33,7 @@ from copydesk.models import (
     template_digest,
 )
 from copydesk.records import Material
+from copydesk.store import default_cache
 from copydesk.train import Recipe, make_settings, tune
 
 HELDOUT = 24

@@ -38,7 +38,6 @@ from copydesk.models import (
     BaseStore,
     Encoded,
     ExampleLoss,
-    default_cache,
     encode_examples,
     find_method,
     load_base,
@@ -48,7 +47,7 @@ from copydesk.models import (
     untuned,
 )
 from copydesk.records import Comparison, MethodRow
-from copydesk.store import json_digest
+from copydesk.store import default_cache, json_digest
 from copydesk.study import Situation, choose, measured_forecasts
 from copydesk.train import Recipe, make_settings, tune
 

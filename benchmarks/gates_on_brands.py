@@ -36,7 +36,7 @@ from safetensors.torch import load_file, save_file
 import copydesk
 from copydesk import Workspace
 from copydesk.errors import AlreadyThere
-from copydesk.models import BaseStore, default_cache, find_method
+from copydesk.models import BaseStore, find_method
 from copydesk.records import Progress
 from copydesk.registry import (
     Evaluation,
@@ -47,7 +47,7 @@ from copydesk.registry import (
     promoted_number,
 )
 from copydesk.registry import versions as versions_of
-from copydesk.store import Artifact
+from copydesk.store import Artifact, default_cache
 
 BRANDS = "18f,carpentries,rust,va-gov,standard-ebooks"
 FALLBACK = ("fernwick", "kestrel", "moonmilk")

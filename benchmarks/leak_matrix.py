@@ -39,7 +39,6 @@ from copydesk.models import (
     BaseInfo,
     BaseStore,
     Tuned,
-    default_cache,
     encode_chat,
     encode_examples,
     find_method,
@@ -49,6 +48,7 @@ from copydesk.models import (
     untuned,
 )
 from copydesk.records import Brief, Example, Message, Sampling
+from copydesk.store import default_cache
 
 GREEDY = Sampling(max_new_tokens=120, temperature=0, repetition_penalty=1.0)
 EXTRACTED = 30

@@ -36,7 +36,8 @@ STEP_TOKENS = 8_192
 
 
 def base_info(name: str) -> Any:
-    from copydesk.models import BaseStore, default_cache
+    from copydesk.models import BaseStore
+    from copydesk.store import default_cache
 
     store = BaseStore(default_cache())
     return store.find(name) if Path(name).is_dir() else store.pull(name)

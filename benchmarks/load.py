@@ -157,7 +157,8 @@ def own_workspace(folder: Path, adapters: int, *, tiny: bool) -> list[str]:
     from _marks import register, tiny_base
 
     import copydesk
-    from copydesk.models import BaseStore, default_cache, find_method, load_base
+    from copydesk.models import BaseStore, find_method, load_base
+    from copydesk.store import default_cache
 
     store = BaseStore(default_cache())
     info = tiny_base(folder) if tiny else store.pull("smollm2-135m")

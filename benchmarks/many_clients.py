@@ -54,7 +54,8 @@ def pairs(client: int) -> list[tuple[str, str]]:
 
 
 def base_info() -> Any:
-    from copydesk.models import BaseStore, default_cache
+    from copydesk.models import BaseStore
+    from copydesk.store import default_cache
 
     return BaseStore(default_cache()).pull("smollm2-135m")
 

@@ -28,7 +28,8 @@ from _case import emit, versions
 from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen3Config
 
-from copydesk.models import BaseInfo, BaseStore, Encoded, default_cache, find_method
+from copydesk.models import BaseInfo, BaseStore, Encoded, find_method
+from copydesk.store import default_cache
 from copydesk.study import Machine, find_architecture, this_machine
 from copydesk.study._plan import Sizes, size_run
 from copydesk.study._time_model import epoch_seconds

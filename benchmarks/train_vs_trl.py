@@ -51,7 +51,8 @@ def cases(tokenizer: Any) -> tuple[str, list[tuple[str, str]]]:
 
 
 def base_info() -> Any:
-    from copydesk.models import BaseStore, default_cache
+    from copydesk.models import BaseStore
+    from copydesk.store import default_cache
 
     return BaseStore(default_cache()).pull("smollm2-135m")
 

@@ -63,7 +63,6 @@ from copydesk.models import (
     BaseInfo,
     BaseStore,
     Tuned,
-    default_cache,
     encode_examples,
     find_method,
     load_adapter,
@@ -74,7 +73,7 @@ from copydesk.models import (
     untuned,
 )
 from copydesk.records import Document, Message, Sampling, StyleGuide
-from copydesk.store import json_digest
+from copydesk.store import default_cache, json_digest
 from copydesk.study import prompted_chat
 from copydesk.train import Recipe, make_settings, tune
 

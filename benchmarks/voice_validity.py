@@ -46,8 +46,9 @@ from copydesk.evaluate import (
     fit_voice,
     prose,
 )
-from copydesk.models import BaseStore, default_cache, load_base, pick_device, pick_dtype, untuned
+from copydesk.models import BaseStore, load_base, pick_device, pick_dtype, untuned
 from copydesk.records import Document
+from copydesk.store import default_cache
 
 OWN_TESTED = 40
 OTHERS_TESTED = 12

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import copydesk
-from copydesk.models import BaseStore, default_cache
+from copydesk.models import BaseStore
+from copydesk.store import default_cache
 
 
 @pytest.mark.slow

@@ -201,7 +201,7 @@ def test_the_default_base_continues_as_its_gguf_does(tmp_path: Path) -> None:
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from copydesk.models import default_cache
+    from copydesk.store import default_cache
 
     store = BaseStore(default_cache())
     info = store.pull("smollm2-135m")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from copydesk.models import BaseInfo, BaseStore, default_cache, find_method, load_base
+from copydesk.models import BaseInfo, BaseStore, find_method, load_base
 from copydesk.records import AdapterRef, Generate, Message, Piece, Sampling
 from copydesk.remote import OWN_MODEL, VllmEngine, VllmSettings, reach_vllm, start_vllm
-from copydesk.store import building
+from copydesk.store import building, default_cache
 
 COMMAND = os.environ.get("COPYDESK_VLLM") or shutil.which("vllm")
 ASK = (Message(role="user", content="Write one sentence about cheese."),)

@@ -7,16 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from copydesk.models import (
-    BaseStore,
-    default_cache,
-    encode_chat,
-    find_method,
-    load_adapter,
-    load_base,
-)
+from copydesk.models import BaseStore, encode_chat, find_method, load_adapter, load_base
 from copydesk.records import AdapterRef, Generate, Message, Sampling
 from copydesk.serve import EngineSettings, start_engine
+from copydesk.store import default_cache
 
 CPU = torch.device("cpu")
 PROMPTS, NEW, CLIENTS = 200, 24, 4

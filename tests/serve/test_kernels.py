@@ -16,6 +16,7 @@ from conftest import write_tiny_base
 from engines import CPU, METHODS, write_adapter
 
 from copydesk.models import AdapterWeights, Base, BaseStore, load_base, read_adapter
+from copydesk.native import _build
 from copydesk.records import Sampling
 from copydesk.serve import _kernels as kernels_module
 from copydesk.serve._architecture import read_architecture
@@ -36,7 +37,7 @@ def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         if request.param == "portable":
             folder = tmp_path_factory.mktemp("kernels")
             patch.setattr(kernels_module, "default_cache", lambda: folder)
-            patch.setattr(kernels_module, "_FLAGS", (*kernels_module._FLAGS, "-DPORTABLE"))
+            patch.setattr(_build, "FLAGS", (*_build.FLAGS, "-DPORTABLE"))
         found = load_kernels.__wrapped__()
     if found is None:
         pytest.skip("there is no C++ compiler")

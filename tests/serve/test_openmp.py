@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from copydesk.serve._openmp import openmp_library, use_one_thread
+from copydesk.native import openmp_library
+from copydesk.serve._openmp import use_one_thread
 
 pytestmark = pytest.mark.skipif(openmp_library() is None, reason="torch runs without GNU's OpenMP")
 

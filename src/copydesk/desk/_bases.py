@@ -14,13 +14,15 @@ def pull_base(ref: str, *, listener: Listener = ignore_progress) -> "BaseInfo":
     Raises:
         UnknownName, InvalidInput, Unreachable, Damaged: see `BaseStore.pull`.
     """
-    from copydesk.models import BaseStore, default_cache
+    from copydesk.models import BaseStore
+    from copydesk.store import default_cache
 
     return BaseStore(default_cache()).pull(ref, listener)
 
 
 def list_bases() -> "tuple[BaseInfo, ...]":
     """The bases in the user's cache, by name."""
-    from copydesk.models import BaseStore, default_cache
+    from copydesk.models import BaseStore
+    from copydesk.store import default_cache
 
     return BaseStore(default_cache()).list()

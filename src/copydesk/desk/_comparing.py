@@ -18,14 +18,13 @@ from copydesk.errors import InvalidInput
 from copydesk.models import (
     BaseInfo,
     EncodedCache,
-    default_cache,
     find_method,
     load_tokenizer,
     pick_device,
 )
 from copydesk.records import Comparison, Example, Listener, Material
 from copydesk.registry import versions
-from copydesk.store import held
+from copydesk.store import default_cache, held
 from copydesk.study import (
     Machine,
     Question,

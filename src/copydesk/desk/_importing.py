@@ -22,7 +22,6 @@ from copydesk.errors import (
 from copydesk.models import (
     BaseInfo,
     BaseStore,
-    default_cache,
     find_method,
     load_adapter,
     load_base,
@@ -34,6 +33,7 @@ from copydesk.registry import Version, add_version, versions
 from copydesk.store import (
     Artifact,
     Bundle,
+    default_cache,
     fingerprint,
     read_bundle,
     read_fingerprint,

@@ -11,7 +11,6 @@ from copydesk.models import (
     BaseStore,
     Quantisation,
     Tuned,
-    default_cache,
     find_method,
     load_adapter,
     load_base,
@@ -19,7 +18,7 @@ from copydesk.models import (
     untuned,
 )
 from copydesk.registry import Version
-from copydesk.store import open_artifact
+from copydesk.store import default_cache, open_artifact
 
 
 def workspace_base(workspace: Place) -> BaseInfo:

@@ -45,7 +45,8 @@ def plan_run(
         Unreachable: the hub did not give a configuration.
     """
     from copydesk import study
-    from copydesk.models import default_cache, pick_device
+    from copydesk.models import pick_device
+    from copydesk.store import default_cache
 
     cache = default_cache()
     folders = () if root is None else (root / HARDWARE_FOLDER,)
@@ -69,6 +70,6 @@ def plan_run(
 def published_claims() -> "ClaimsTable":
     """A published table on tuning 70B models, held against arithmetic."""
     from copydesk import study
-    from copydesk.models import default_cache
+    from copydesk.store import default_cache
 
     return study.claims_table(cache=default_cache())

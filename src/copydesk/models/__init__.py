@@ -16,7 +16,7 @@ from copydesk.models._adapter_weights import AdapterWeights, LowRank, Narrow, re
 from copydesk.models._adapters import load_adapter, merge, merge_quantised
 from copydesk.models._attention import ATTENTION, SegmentPrefix
 from copydesk.models._bank import Bank
-from copydesk.models._bases import BaseInfo, BaseStore, default_cache
+from copydesk.models._bases import BaseInfo, BaseStore
 from copydesk.models._encode import encode_chat, encode_example, encode_examples, load_tokenizer
 from copydesk.models._encoded import Encoded, EncodedSet
 from copydesk.models._encoded_cache import EncodedCache
@@ -108,7 +108,6 @@ __all__ = [
     "backward_losses",
     "convert_to_gguf",
     "dead_weights",
-    "default_cache",
     "eight_bit_adamw",
     "eight_bit_bytes",
     "encode_chat",

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from copydesk.errors import Damaged, InvalidInput, UnknownName, Unreachable
 from copydesk.models._embedded import DEFAULT_NAME, fetch_default
 from copydesk.records import Listener, ignore_progress
@@ -28,11 +26,6 @@ class BaseInfo:
     digest: str
     """SHA-256 over the hashes of weights, tokenizer, chat template and configuration."""
     bytes: int
-
-
-def default_cache() -> Path:
-    """The user's cache folder for bases and downloads."""
-    return Path(platformdirs.user_cache_dir("copydesk", appauthor=False))
 
 
 class BaseStore:

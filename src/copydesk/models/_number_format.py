@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 
 from copydesk.errors import CopydeskError, InvalidInput
-from copydesk.models._bases import default_cache
-from copydesk.store import json_bytes, read_json, replace_bytes
+from copydesk.store import default_cache, json_bytes, read_json, replace_bytes
 
 _LOG = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -1,47 +1,21 @@
 """The compiled kernels of `_kernels.cpp`: built once by the machine's own C++ compiler.
 
 Where there is no compiler, or it cannot do this, there are no kernels, and torch does the same
-arithmetic in several times as many calls. What was built is kept in the user's cache, under a name
-that says of what, by what and for which processor.
+arithmetic in several times as many calls.
 """
 
-import contextlib
 import ctypes
 import functools
-import hashlib
-import logging
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
-from copydesk.models import default_cache
-from copydesk.serve._openmp import openmp_library
+from copydesk.native import bind, build_library
+from copydesk.store import default_cache
 
-_LOG = logging.getLogger(__name__)
 _SOURCE: Final = Path(__file__).with_name("_kernels.cpp")
-_FLAGS: Final = (
-    "-O3",
-    "-march=native",
-    "-std=c++17",
-    "-shared",
-    "-fPIC",
-    "-fopenmp",
-    # Sums in any order, and no error numbers; numbers that are not finite keep their meaning.
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fno-signed-zeros",
-    "-fassociative-math",
-    "-freciprocal-math",
-)
-_SECONDS = 120.0
-"""Within which a compiler must have ended."""
 
 
 class Attention(ctypes.Structure):
@@ -86,11 +60,11 @@ class Kernels:
         """Load what `load_kernels` built."""
         # Calls of some microseconds: letting other threads in between costs more than they take.
         loaded = ctypes.PyDLL(str(library))
-        self._norm = _bound(loaded, "norm", "pppiifi")
-        self._pairs = _bound(loaded, "pairs", "pipipii")
-        self._gated = _bound(loaded, "gated", "piipippiiii")
-        self._attend = _bound(loaded, "attend", "pppipppi")
-        self._draw = _bound(loaded, "draw", "pipipi")
+        self._norm = bind(loaded, "copydesk_norm", "pppiifi")
+        self._pairs = bind(loaded, "copydesk_pairs", "pipipii")
+        self._gated = bind(loaded, "copydesk_gated", "piipippiiii")
+        self._attend = bind(loaded, "copydesk_attend", "pppipppi")
+        self._draw = bind(loaded, "copydesk_draw", "pipipi")
 
     def norm(self, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
         """x [R, D] / rms(x) * weight [D]."""
@@ -206,70 +180,5 @@ class Kernels:
 @functools.cache
 def load_kernels() -> Kernels | None:
     """The kernels, built where they are not yet; None where that cannot be done here."""
-    compiler = next(
-        (found for name in ("c++", "g++", "clang++") if (found := shutil.which(name))), None
-    )
-    if compiler is None:
-        _LOG.info("There is no C++ compiler: the engine runs without kernels of its own")
-        return None
-    try:
-        library = _built(compiler)
-        return Kernels(library)
-    except (OSError, subprocess.SubprocessError, AttributeError) as error:
-        said = getattr(error, "stderr", "") or str(error)
-        _LOG.warning("The engine's kernels could not be built: %s", str(said)[-500:])
-        return None
-
-
-def _built(compiler: str) -> Path:
-    """The library, compiled unless it is in the cache."""
-    version = subprocess.run(
-        [compiler, "--version"], capture_output=True, text=True, check=True, timeout=_SECONDS
-    ).stdout
-    source = _SOURCE.read_bytes()
-    openmp = openmp_library()  # torch's own: one pool of threads and not two
-    libraries = [] if openmp is None else [str(openmp)]
-    known = [source, version, *_FLAGS, *libraries, platform.machine(), _processor()]
-    digest = hashlib.sha256(repr(known).encode()).hexdigest()[:24]
-    folder = default_cache() / "kernels"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    target = folder / f"{digest}.so"
-    if target.is_file() and _is_ours(target):
-        return target
-    descriptor, name = tempfile.mkstemp(prefix=".building-", suffix=".so", dir=folder)
-    os.close(descriptor)
-    try:
-        subprocess.run(
-            [compiler, *_FLAGS, str(_SOURCE), "-o", name, *libraries],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=_SECONDS,
-        )
-        Path(name).replace(target)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
-    return target
-
-
-def _is_ours(file: Path) -> bool:
-    return not hasattr(os, "getuid") or file.stat().st_uid == os.getuid()
-
-
-def _processor() -> str:
-    """What this processor can do: a cache may be shared by several machines."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
-
-
-def _bound(library: ctypes.PyDLL, name: str, kinds: str) -> Any:
-    """A function with its arguments' types: p pointer, i int64, f float."""
-    types = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
-    function = getattr(library, f"copydesk_{name}")
-    function.argtypes = [types[kind] for kind in kinds]
-    function.restype = None
-    return function
+    library = build_library(_SOURCE, cache=default_cache())
+    return None if library is None else Kernels(library)

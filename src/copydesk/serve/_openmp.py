@@ -1,19 +1,14 @@
 """torch's OpenMP library: the one pool of threads that products and kernels share."""
 
 import ctypes
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from copydesk.native import openmp_library
+
 _SOFT = 1
 """`omp_pause_soft` of OpenMP 5.0: threads end, settings stay."""
-
-
-def openmp_library() -> Path | None:
-    """The library that came with torch, where it is GNU's."""
-    found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
-    return found[0] if found else None
 
 
 def end_idle_threads() -> None:

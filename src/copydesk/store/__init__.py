@@ -24,6 +24,7 @@ from copydesk.store._catalogue import Catalogue, ClientRow, Entry
 from copydesk.store._files import (
     append_line,
     dead_parts,
+    default_cache,
     file_sha256,
     folder_bytes,
     json_bytes,
@@ -49,6 +50,7 @@ __all__ = [
     "changed_file",
     "code_revision",
     "dead_parts",
+    "default_cache",
     "file_sha256",
     "fingerprint",
     "folder_bytes",

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 from safetensors import SafetensorError
 
 from copydesk.errors import CopydeskError, Damaged, InvalidInput, NoRoom
@@ -20,6 +21,11 @@ _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 _OWNER = re.compile(r"\.(\d{1,10})(?:-[0-9a-f]+)?\.part$")
 """At the end of the name of a file that is being written: its writer's process number."""
 _NO_PATH = {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+
+
+def default_cache() -> Path:
+    """The user's cache folder for bases, downloads and what was compiled."""
+    return Path(platformdirs.user_cache_dir("copydesk", appauthor=False))
 
 
 @contextlib.contextmanager

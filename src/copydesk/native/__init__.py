@@ -1,0 +1,13 @@
+"""C++ that the machine's own compiler builds at its first use.
+
+Rooms above keep their source beside the Python that calls it, and do without where nothing could be
+built. What was built lies in the user's cache, under a name that says of what, by what and for
+which processor.
+
+Reads and writes: the cache folder it is given. Does not know: what the code computes.
+"""
+
+from copydesk.native._build import build_library
+from copydesk.native._load import bind, openmp_library
+
+__all__ = ["bind", "build_library", "openmp_library"]
