@@ -16,8 +16,8 @@ at once, whole and streamed. Meanwhile
 
 `ours.crossed` counts answers with a mark that is not that of the version which the answer names, or
 that names another client's version; it has to be 0. Of a few prompts the tiny adapters do not give
-their mark cleanly: what has no other letter is asked again alone at the end, and has to be the same
-then (`flawed alone too`). `ours.changed` counts answers to a fixed set of
+their mark cleanly: what has nobody else's letter is asked again alone at the end, and has to be the
+same then (`flawed alone too`). `ours.changed` counts answers to a fixed set of
 questions that are not, token for token, what the same version answered before the traffic began.
 The base is tiny (two layers, a token for each byte): what is tried is the bookkeeping, not the
 arithmetic. In bfloat16 `changed` also counts likeliest tokens that rounding decided. `--keep`
@@ -60,7 +60,7 @@ class Seen:
     flawed: list[tuple[str, str, list[str]]] = field(
         default_factory=list[tuple[str, str, list[str]]]
     )
-    """(version, prompt, texts) of answers with their own letter, and something that is none."""
+    """(version, prompt, texts) of answers that are no clean mark, with no letter of another's."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, what: str, wrong: str = "") -> None:
@@ -141,32 +141,38 @@ def traffic(
             if kind == 3:
                 prompt = (prompt + " ") * (LONGEST // (len(prompt) + 1))
             more = {"n": draw.choice([1, 1, 2]), "stream": draw.random() < 0.5}
-            check(client, model, prompt, ask(http, model, prompt, **more), seen)
+            check(clients, model, prompt, ask(http, model, prompt, **more), seen)
 
 
 def check(
-    client: str, model: str, prompt: str, answer: tuple[str, str, list[str]], seen: Seen
+    clients: list[str],
+    model: str,
+    prompt: str,
+    answer: tuple[str, str, list[str]],
+    seen: Seen,
 ) -> None:
     """Count an answer by whether it is signed by the version that it names."""
     status, version, texts = answer
     if status != "200":
         seen.add(f"status {status}", f"{model} was answered {status}")
         return
+    client = model.partition("@")[0]
     own, _, number = version.partition("@")
     asked = not model.partition("@")[2] or model == version
     signature = mark(own, int(number))
     if own == client and asked and all(text == signature for text in texts):
         seen.add("right")
-    elif own == client and asked and not any(strange(text, signature) for text in texts):
+    elif own == client and asked and not any(others(text, signature, clients) for text in texts):
         with seen.lock:
             seen.flawed.append((version, prompt, texts))
     else:
         seen.add("crossed", f"{model} was answered by {version}: {texts}")
 
 
-def strange(text: str, signature: str) -> bool:
-    """Whether a text has any letter that is not its own client's and version's."""
-    return any(char.isascii() and char.isalpha() and char != signature[0] for char in text)
+def others(text: str, signature: str, clients: list[str]) -> bool:
+    """Whether a text has a letter that another client, or its own other version, signs with."""
+    letters = {mark(client, number)[0] for client in clients for number in (1, 2)}
+    return any(char in letters and char != signature[0] for char in text)
 
 
 def replay(http: httpx2.Client, seen: Seen) -> None:
