@@ -22,7 +22,7 @@ from copydesk.serve._architecture import Architecture
 from copydesk.serve._formulas import weight_columns
 from copydesk.serve._fused import FusedAdapter, FusedPair
 from copydesk.serve._linears import Linear, hold
-from copydesk.serve._openmp import use_one_thread
+from copydesk.serve._openmp import end_idle_threads, use_one_thread
 from copydesk.serve._runner import Prepared
 
 _LOG = logging.getLogger(__name__)
@@ -139,6 +139,8 @@ class Copies:
         except (CopydeskError, RuntimeError, MemoryError):
             _LOG.exception("no merged copy of an adapter could be made: it runs without")
             return
+        finally:
+            end_idle_threads()  # MKL's products take as many as torch has, whatever was set
         with self._lock:
             if digest in self._copies:  # it may have been dropped meanwhile
                 self._copies[digest] = made
