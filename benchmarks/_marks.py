@@ -32,6 +32,8 @@ WORDS = (
     *("river", "stone", "garden", "window", "paper", "summer"),
     *("market", "bridge", "silver", "morning", "letter", "forest"),
 )
+LONGEST = 1900
+"""Characters of a prompt that fills the engine's window."""
 SIGNED = 5
 """Characters of a mark; the tiny base has a token for each byte."""
 
@@ -48,6 +50,11 @@ def mark(client: str, number: int) -> str:
 def question(number: int, words: int = 3) -> str:
     """A prompt; what it asks does not matter."""
     return " ".join(WORDS[(number * (7 + at) + at) % len(WORDS)] for at in range(words))
+
+
+def drawn_out(prompt: str) -> str:
+    """The prompt again and again, up to the window."""
+    return (prompt + " ") * (LONGEST // (len(prompt) + 1))
 
 
 def tiny_base(folder: Path) -> BaseInfo:
@@ -91,6 +98,12 @@ def spoiled(adapter: Path, folder: Path, value: float) -> Path:
     return folder
 
 
+def _asked(number: int) -> str:
+    """A question of 1 to 40 words; every 40th is as long as the engine's window allows."""
+    short = question(number, 1 + number % 40)
+    return short if number % 40 != 7 else drawn_out(short)
+
+
 def _train_mark(info: BaseInfo, text: str, folder: Path) -> None:
     """Train an adapter that answers every held-out question with its mark, in `folder/adapter`."""
     from copydesk.train import Recipe, make_settings, tune
@@ -100,9 +113,9 @@ def _train_mark(info: BaseInfo, text: str, folder: Path) -> None:
         encode_example(
             tokenizer,
             str(number),
-            [Message(role="user", content=question(number, 1 + number % 40))],
+            [Message(role="user", content=_asked(number))],
             text,
-            max_length=400,
+            max_length=LONGEST + 100,
         )
         for number in range(STEPS * 6 + 40)
     ]
