@@ -5,16 +5,29 @@ from typing import Any
 
 import pytest
 import torch
+from bitsandbytes.nn.modules import Linear4bit
 from conftest import FAMILIES, write_tiny_base
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from copydesk.models._lora import Routing, Span, use_lean_lora
+from copydesk.models._quantise import choose_layout
+
+FOUR_BITS = BitsAndBytesConfig(
+    load_in_4bit=True,
+    bnb_4bit_quant_type="nf4",
+    bnb_4bit_use_double_quant=True,
+    bnb_4bit_compute_dtype=torch.float32,
+)
 
 
-def lora_model(folder: Path, *, lean: bool, targets: Any = "all-linear") -> Any:
-    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+def lora_model(
+    folder: Path, *, lean: bool, targets: Any = "all-linear", four_bits: bool = False
+) -> Any:
+    how: dict[str, Any] = {"quantization_config": FOUR_BITS} if four_bits else {}
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **how)
+    choose_layout(plain, trained=True)
     model = get_peft_model(
         plain, LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=targets)
     )
@@ -47,12 +60,45 @@ def test_every_family_equals_peft(tmp_path: Path, family: str, targets: Any) -> 
     torch.testing.assert_close(ours(input_ids=ids).logits, theirs(input_ids=ids).logits)
 
 
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj", "up_proj", "down_proj"]])
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_a_gated_mlp_is_one_function_and_keeps_less(tmp_path: Path, family: str) -> None:
+def test_on_four_bits_every_family_equals_peft(tmp_path: Path, family: str, targets: Any) -> None:
+    folder = write_tiny_base(tmp_path / "base", family)
+    ids = torch.arange(60)[None]
+    theirs = lora_model(folder, lean=False, targets=targets, four_bits=True)
+    ours = lora_model(folder, lean=True, targets=targets, four_bits=True)
+    losses = [model(input_ids=ids, labels=ids).loss for model in (theirs, ours)]
+    for loss in losses:
+        loss.backward()
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=0)
+    reference = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        if parameter.requires_grad:
+            wanted = reference[name].grad
+            assert (parameter.grad - wanted).norm() <= 1e-4 * wanted.norm(), name
+
+
+def test_a_layout_without_a_backward_pass_keeps_pefts_forward(tiny_base: Path) -> None:
+    plain = AutoModelForCausalLM.from_pretrained(tiny_base, quantization_config=FOUR_BITS)
+    model = get_peft_model(plain, LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"]))
+    layers = [module for module in model.modules() if type(module) is Linear4bit]
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = True
+    assert use_lean_lora(model) == 0
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = False
+    assert use_lean_lora(model) == 2
+
+
+@pytest.mark.parametrize("four_bits", [False, True])
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_a_gated_mlp_is_one_function_and_keeps_less(
+    tmp_path: Path, family: str, four_bits: bool
+) -> None:
     folder = write_tiny_base(tmp_path / "base", family)
 
     def kept(lean: bool) -> int:
-        model = lora_model(folder, lean=lean)
+        model = lora_model(folder, lean=lean, four_bits=four_bits)
         mlp = next(module for name, module in model.named_modules() if name.endswith("mlp"))
         sizes: list[int] = []
         frozen = {parameter.data_ptr() for parameter in model.parameters()}

@@ -148,6 +148,21 @@ def test_four_bits_take_four_and_an_eighth(tmp_path: Path) -> None:
     assert quantised.memory.quantisation == pytest.approx(constants, rel=0.01)
 
 
+def test_a_cpu_of_one_thread_holds_one_of_two_batches(tmp_path: Path) -> None:
+    architecture = find_architecture("smollm2-135m", cache=tmp_path)
+    settings = {"max_length": "128", "batch_tokens": "2048"}
+    card = find_machine("cpu-avx2").device
+
+    def sizes(method: str, threads: int) -> Any:
+        device = card.model_copy(update={"threads": threads})
+        return size_run(architecture, method, Machine(name="x", device=device, count=1), settings)
+
+    one, several = sizes("lora", 1), sizes("lora", 4)
+    assert one.trace.tokens * 2 == several.trace.tokens
+    assert one.trace.peak.activations < 0.6 * several.trace.peak.activations
+    assert sizes("full", 1).trace.tokens == sizes("full", 4).trace.tokens
+
+
 def test_what_does_not_fit_says_what_would(tmp_path: Path) -> None:
     architecture = find_architecture("llama-3.1-70b", cache=tmp_path)
     found = plan(architecture, "lora", find_machine("h100"), settings=SMALL)

@@ -1,4 +1,5 @@
-"""A leaner forward and backward for LoRA on frozen linear layers, for one adapter or many at once.
+"""A leaner forward and backward for LoRA on frozen linear layers, plain or held in 4 bits, for one
+adapter or many at once.
 
     y = x W' + b + s (x A') B'
 
@@ -34,6 +35,8 @@ import torch
 from peft import tuners
 from torch import nn
 from torch.nn import functional
+
+from copydesk.models._frozen import Frozen, can_freeze
 
 _SHARED_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Children that read one input, as the Llama, Qwen, Gemma and Mistral families name them."""
@@ -127,16 +130,16 @@ _ACTIVATIONS = (
 
 
 def use_lean_lora(model: nn.Module, routing: Routing | None = None) -> int:
-    """Give plain LoRA layers over frozen linears the lean forward; returns how many.
+    """Give LoRA layers over frozen linears, plain or in 4 bits, the lean forward; returns how many.
 
-    Layers with DoRA or a quantised weight keep PEFT's forward. Call it again after adapters were
-    added to layers that had none.
+    Layers with DoRA keep PEFT's forward. Call it again after adapters were added to layers that had
+    none.
     """
     routing = routing or Routing()
     lean: dict[str, Any] = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, tuners.lora.Linear) and _is_plain(module)
+        if isinstance(module, tuners.lora.LoraLayer) and _is_plain(module)
     }
     layers = tuple(lean.values())
     if routing.layers == layers:  # they find adapters that came since when they run
@@ -170,7 +173,7 @@ def _salt(name: str) -> int:
 
 
 def _is_plain(layer: Any) -> bool:
-    return type(layer.base_layer) is nn.Linear and not any(
+    return can_freeze(layer.base_layer) and not any(
         layer.use_dora.get(name, False)
         or layer.lora_bias.get(name, False)
         or name in layer.lora_embedding_A
@@ -191,13 +194,9 @@ class _Group:
     def is_off(self) -> bool:
         return any(layer.disable_adapters or layer.merged for layer in self.layers)
 
-    def frozen(self) -> list[torch.Tensor | None]:
-        """Weight and bias of each layer."""
-        return [
-            tensor
-            for layer in self.layers
-            for tensor in (layer.base_layer.weight, layer.base_layer.bias)
-        ]
+    def frozen(self) -> list[Frozen]:
+        """What each layer adapts."""
+        return [Frozen(layer.base_layer) for layer in self.layers]
 
     def plan(self, rows: int) -> tuple[tuple[_Rows, ...], list[torch.Tensor]]:
         """Who has which rows, and the A and B of every part, in that order."""
@@ -246,7 +245,7 @@ def _lean_forward(group: _Group) -> Callable[..., torch.Tensor]:
         if group.is_off:
             return group.layers[0].base_layer(x)
         plan, pairs = group.plan(_count(x))
-        (y,) = _LoraProducts.apply(x, plan, *group.frozen(), *pairs)  # pyright: ignore
+        (y,) = _LoraProducts.apply(x, plan, group.frozen(), *pairs)  # pyright: ignore
         return y
 
     return forward
@@ -272,7 +271,7 @@ def _share_input(group: _Group) -> None:
             same = waiting.x is not None and waiting.x[0] is x and waiting.x[1] == x._version
             if not same or place not in waiting.outputs:
                 plan, pairs = group.plan(_count(x))
-                outputs: Any = _LoraProducts.apply(x, plan, *group.frozen(), *pairs)
+                outputs: Any = _LoraProducts.apply(x, plan, group.frozen(), *pairs)
                 waiting.outputs = dict(enumerate(outputs))
                 waiting.x = (x, x._version)
             y = waiting.outputs.pop(place)
@@ -289,10 +288,9 @@ def _share_input(group: _Group) -> None:
 def _use_lean_mlp(parent: Any, first: _Group, down: _Group) -> None:
     """Replace a gated MLP's forward, where it is one: tried on numbers, not taken on its name."""
     usual = type(parent).forward.__get__(parent)
-    weight = first.layers[0].base_layer.weight
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        x_TD = torch.randn(4, weight.shape[1]).to(weight)
+        x_TD = first.frozen()[0].like_input(4)
     for activation in _ACTIVATIONS:
 
         def forward(x: torch.Tensor, activation: _Activation = activation) -> torch.Tensor:
@@ -305,8 +303,7 @@ def _use_lean_mlp(parent: Any, first: _Group, down: _Group) -> None:
                 x,
                 activation,
                 (plan, plan_down),
-                *first.frozen(),
-                *down.frozen(),
+                (first.frozen(), down.frozen()),
                 *pairs,
                 *pairs_down,
             )
@@ -334,33 +331,36 @@ def drop_lean_mlps(model: Any) -> None:
 
 
 class _LoraProducts(torch.autograd.Function):
-    """x, who has which rows, weight and bias of each layer, A and B of each part -> outputs."""
+    """x, who has which rows, the frozen layers, A and B of each part -> outputs."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, plan: tuple[_Rows, ...], *flat: torch.Tensor | None
+        ctx: Any,
+        x: torch.Tensor,
+        plan: tuple[_Rows, ...],
+        frozen: Sequence[Frozen],
+        *pairs: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         x_TD = x.reshape(-1, x.shape[-1])
-        frozen, pairs = _apart(flat, plan)
         outputs, lows = _outputs(x_TD, plan, frozen, pairs)
-        ctx.save_for_backward(x_TD, *lows, *flat)
-        ctx.plan = plan
+        ctx.save_for_backward(x_TD, *lows, *pairs)
+        ctx.plan, ctx.frozen = plan, frozen
         return tuple(y_TO.view(*x.shape[:-1], -1) for y_TO in outputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         plan = ctx.plan
         x_TD, *rest = ctx.saved_tensors
-        lows, flat = rest[: len(plan)], rest[len(plan) :]
-        frozen, pairs = _apart(flat, plan)
+        lows, pairs = rest[: len(plan)], rest[len(plan) :]
         grads = [grad.reshape(-1, grad.shape[-1]) for grad in grad_outputs]
-        gx_TD, gpairs = _gradients(x_TD, lows, plan, frozen, pairs, grads, ctx.needs_input_grad[0])
+        wants_x = ctx.needs_input_grad[0]
+        gx_TD, gpairs = _gradients(x_TD, lows, plan, ctx.frozen, pairs, grads, wants_x)
         gx = None if gx_TD is None else gx_TD.view(*grad_outputs[0].shape[:-1], -1)
-        return gx, None, *[None] * len(frozen), *gpairs
+        return gx, None, None, *gpairs
 
 
 class _GatedMlp(torch.autograd.Function):
-    """down(activation(gate(x)) * up(x)); tensors as above, first of gate and up, then of down."""
+    """down(activation(gate(x)) * up(x)); what is in two parts is of gate and up, and of down."""
 
     @staticmethod
     def forward(
@@ -368,65 +368,55 @@ class _GatedMlp(torch.autograd.Function):
         x: torch.Tensor,
         activation: _Activation,
         plans: tuple[tuple[_Rows, ...], tuple[_Rows, ...]],
-        *flat: torch.Tensor | None,
+        frozen: tuple[Sequence[Frozen], Sequence[Frozen]],
+        *pairs: torch.Tensor,
     ) -> torch.Tensor:
         x_TD = x.reshape(-1, x.shape[-1])
-        frozen, pairs, pairs_down = _mlp_apart(flat, plans)
-        (gate_TI, up_TI), lows = _outputs(x_TD, plans[0], frozen[:4], pairs)
+        cut = _pair_count(plans[0])
+        (gate_TI, up_TI), lows = _outputs(x_TD, plans[0], frozen[0], pairs[:cut])
         inner_TI = activation.forward(gate_TI).mul_(up_TI)
-        (y_TD,), lows_down = _outputs(inner_TI, plans[1], frozen[4:], pairs_down)
-        ctx.save_for_backward(x_TD, gate_TI, up_TI, *lows, *lows_down, *flat)
-        ctx.activation, ctx.plans = activation, plans
+        (y_TD,), lows_down = _outputs(inner_TI, plans[1], frozen[1], pairs[cut:])
+        ctx.save_for_backward(x_TD, gate_TI, up_TI, *lows, *lows_down, *pairs)
+        ctx.activation, ctx.plans, ctx.frozen = activation, plans, frozen
         return y_TD.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         plan, plan_down = ctx.plans
+        frozen, frozen_down = ctx.frozen
         x_TD, gate_TI, up_TI, *rest = ctx.saved_tensors
         lows, rest = rest[: len(plan)], rest[len(plan) :]
-        lows_down, flat = rest[: len(plan_down)], rest[len(plan_down) :]
-        frozen, pairs, pairs_down = _mlp_apart(flat, ctx.plans)
+        lows_down, pairs = rest[: len(plan_down)], rest[len(plan_down) :]
+        cut = _pair_count(plan)
         gy_TD = grad_outputs[0].reshape(-1, grad_outputs[0].shape[-1])
         active_TI = ctx.activation.forward(gate_TI)
         inner_TI = active_TI * up_TI
         ginner_TI, gpairs_down = _gradients(
-            inner_TI, lows_down, plan_down, frozen[4:], pairs_down, [gy_TD], True
+            inner_TI, lows_down, plan_down, frozen_down, pairs[cut:], [gy_TD], True
         )
         del inner_TI
         assert ginner_TI is not None
         gup_TI = active_TI.mul_(ginner_TI)
         ggate_TI = ctx.activation.backward(ginner_TI.mul_(up_TI), gate_TI)
+        wants_x = ctx.needs_input_grad[0]
         gx_TD, gpairs = _gradients(
-            x_TD, lows, plan, frozen[:4], pairs, [ggate_TI, gup_TI], ctx.needs_input_grad[0]
+            x_TD, lows, plan, frozen, pairs[:cut], [ggate_TI, gup_TI], wants_x
         )
         gx = None if gx_TD is None else gx_TD.view(*grad_outputs[0].shape[:-1], -1)
-        return gx, None, None, *[None] * len(frozen), *gpairs, *gpairs_down
+        return gx, None, None, None, *gpairs, *gpairs_down
 
 
-def _apart(flat: Sequence[Any], plan: Sequence[_Rows]) -> tuple[list[Any], list[Any]]:
-    """Frozen tensors and pairs."""
-    pairs = 2 * sum(len(rows.parts) for rows in plan)
-    cut = len(flat) - pairs
-    return list(flat[:cut]), list(flat[cut:])
-
-
-def _mlp_apart(
-    flat: Sequence[Any], plans: tuple[Sequence[_Rows], Sequence[_Rows]]
-) -> tuple[list[Any], list[Any], list[Any]]:
-    rest, pairs_down = _apart(flat, plans[1])
-    frozen, pairs = _apart(rest, plans[0])
-    return frozen, pairs, pairs_down
+def _pair_count(plan: Sequence[_Rows]) -> int:
+    """Tensors of the A and B of all parts."""
+    return 2 * sum(len(rows.parts) for rows in plan)
 
 
 def _outputs(
-    x_TD: torch.Tensor, plan: Sequence[_Rows], frozen: Sequence[Any], pairs: Sequence[Any]
+    x_TD: torch.Tensor, plan: Sequence[_Rows], frozen: Sequence[Frozen], pairs: Sequence[Any]
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """The outputs of layers that read x; and x A' of each adapter's rows, all its layers' side by
     side."""
-    outputs = [
-        functional.linear(x_TD, weight, bias)
-        for weight, bias in zip(frozen[::2], frozen[1::2], strict=True)
-    ]
+    outputs = [layer.product(x_TD) for layer in frozen]
     lows: list[torch.Tensor] = []
     at = 0
     for rows in plan:
@@ -448,7 +438,7 @@ def _gradients(
     x_TD: torch.Tensor,
     lows: Sequence[torch.Tensor],
     plan: Sequence[_Rows],
-    frozen: Sequence[Any],
+    frozen: Sequence[Frozen],
     pairs: Sequence[Any],
     grads: Sequence[torch.Tensor],
     wants_x: bool,
@@ -456,8 +446,8 @@ def _gradients(
     """Gradients of x and, in the order of `pairs`, of each A and B."""
     gx_TD: torch.Tensor | None = None
     if wants_x:
-        for gy_TO, weight in zip(grads, frozen[::2], strict=True):
-            gx_TD = gy_TO @ weight if gx_TD is None else gx_TD.addmm_(gy_TO, weight)
+        for gy_TO, layer in zip(grads, frozen, strict=True):
+            gx_TD = layer.back(gy_TO, gx_TD)
     gpairs: list[torch.Tensor] = []
     at = 0
     for rows, low_TS in zip(plan, lows, strict=True):

@@ -58,7 +58,7 @@ _STREAM = 1 << 26
 """Bytes of each array of the bandwidth's measurement: beyond any cache."""
 _SMALL_OPERATIONS = 2000
 _BISECTIONS = 40
-_LOOP = 2
+_LOOP = 3
 """Counted up where the loop's speed changes, so that cards measured before are measured again."""
 
 
@@ -170,6 +170,7 @@ def measure(
         dense_flops=Rates(float32=float32, bfloat16=bfloat16),
         efficiency=1.0,
         operation_seconds=_operation(device, clock),
+        threads=None if device.type == "cuda" else torch.get_num_threads(),
     )
     seconds = 0.0
     work: list[Mapping[Operation, float]] = []

@@ -73,6 +73,9 @@ class Hardware(BaseModel):
     """Measured time of the loop's products is their time at the dense rate over this."""
     operation_seconds: float = Field(default=1e-5, ge=0, le=1)
     """Of any operation, however small: its launch, and Python's part."""
+    threads: int | None = Field(default=None, ge=1, le=4096)
+    """Of a CPU, where it is known: with one, an adapter's batches run one after another, and not
+    two side by side."""
 
     def rate(self, dtype: str) -> float:
         """Floating-point operations a second in a number format, at the card's efficiency."""

@@ -125,9 +125,11 @@ def size_run(
     preferred = max(MICRO_TOKENS, run.max_length)
     length = min(run.max_length, max(run.batch_tokens, 16))
     on_cpu = machine.device.kind == "cpu"
-    # Adapters run two batches of half the tokens side by side on a CPU; see models/_side_by_side.
+    # Adapters run batches of half the tokens on a CPU, two side by side where it has the threads;
+    # see models/_side_by_side.
     lanes = 2 if on_cpu and found.leaves == "adapter" and length <= preferred // 2 else 1
-    packed = lanes * (preferred // lanes // length)
+    beside = 1 if machine.device.threads == 1 else lanes
+    packed = beside * (preferred // lanes // length)
     lengths = [length] * max(1, min(packed, run.batch_tokens // length))
     half = lengths[: len(lengths) // 2] or [max(16, length // 2)]
     examples = max(1, run.batch_tokens // length)
