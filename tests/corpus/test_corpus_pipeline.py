@@ -17,9 +17,6 @@ from copydesk.corpus import (
     CleanedCorpus,
     CurateSettings,
     Mapper,
-    _boilerplate,
-    _secrets,
-    _signals,
     clean_corpus,
     curate,
     each_material,
@@ -112,29 +109,6 @@ def test_two_workers_and_other_folders_give_the_same_hash(tmp_path: Path) -> Non
         one, other = (tmp_path / side / f"{name}.jsonl" for side in "ab")
         assert one.read_bytes() == other.read_bytes()
     assert cleaned(path, tmp_path / "c", seed=1, split="seed").digest != alone.digest
-
-
-def test_half_a_surrogate_pair_is_rejected_by_name(tmp_path: Path) -> None:
-    path = corpus(tmp_path)
-    page = {"id": "half", "title": "Half", "text": text(500, sentences=12)}
-    odd = [page | {"text": page["text"] + " \ud800"}, page | {"url": "https://a\udfff.example/"}]
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(one) + "\n" for one in odd)
-    found = cleaned(path, tmp_path / "out")
-    rejected = (tmp_path / "out" / "rejected.jsonl").read_text("utf-8").splitlines()
-    rules = {one["line"]: one["rule"] for one in map(json.loads, rejected)}
-    assert (rules[PAGES + 1], rules[PAGES + 2]) == ("not-utf8", "not-utf8")
-    assert found.train + found.heldout == PAGES + 2 - found.rejected
-
-
-def test_without_kernels_the_hash_is_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = corpus(tmp_path)
-    digest = cleaned(path, tmp_path / "a").digest
-    for module in (_signals, _boilerplate, _secrets):
-        monkeypatch.setattr(module, "compiled", lambda: None)
-    assert cleaned(path, tmp_path / "b").digest == digest
 
 
 def test_the_parts_are_whole_lines_and_all_of_them(tmp_path: Path) -> None:

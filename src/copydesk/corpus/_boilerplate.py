@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from copydesk.corpus._signals import Hashes, compiled, line_hashes
+from copydesk.corpus._signals import line_hashes
 from copydesk.records import Document
 
 FEWEST_PAGES: Final = 8
@@ -14,10 +14,7 @@ SHARE: Final = 0.4
 """A line on four pages in ten is the template's. A writer's own refrain is rarer (on eleven real
 brands the most frequent one stands on 35% of the pages); headings such as `## Ingredients` are as
 frequent but are the page's structure, and stay."""
-_SHORTEST: Final = 12
 _LONGEST: Final = 400
-_NO_PROSE: Final = "#`|"
-"""What headings, code and tables begin with."""
 
 
 def site_of(document: Document) -> str:
@@ -34,20 +31,13 @@ def site_name(url: str | None, client: str) -> str:
     return (host or client).removeprefix("www.")
 
 
-def shared_lines(text: str) -> tuple[list[int], Hashes]:
-    """(numbers, hashes) of the lines that may be a template's: of prose, not headings, in order."""
-    if (kernels := compiled()) is not None:
-        numbers, hashes = kernels.shared_lines(
-            text.encode(), marks=_NO_PROSE.encode(), least=_SHORTEST, most=_LONGEST
-        )
-        return numbers.tolist(), hashes
-    lines = text.split("\n")
-    found = [number for number, line in enumerate(lines) if _may_recur(line)]
-    return found, line_hashes([lines[number] for number in found])
+def shared_lines(text: str) -> list[str]:
+    """The lines that may be a template's: of prose, not headings, in order."""
+    return [line for line in text.split("\n") if _may_recur(line)]
 
 
 def _may_recur(line: str) -> bool:
-    return _SHORTEST <= len(line) <= _LONGEST and line[0] not in _NO_PROSE and " " in line.strip()
+    return 12 <= len(line) <= _LONGEST and line[0] not in "#`|" and " " in line.strip()
 
 
 def least_pages(pages: int) -> int:
@@ -62,7 +52,7 @@ def recurring_lines(documents: Iterable[Document]) -> Mapping[str, frozenset[int
     for document in documents:
         site = site_of(document)
         pages[site] += 1
-        hashes = set(shared_lines(document.text)[1].tolist())
+        hashes = set(line_hashes(shared_lines(document.text)).tolist())
         seen.setdefault(site, Counter()).update(hashes)
     return {
         site: frozenset(line for line, count in lines.items() if count >= least_pages(pages[site]))
@@ -75,11 +65,12 @@ def without_lines(text: str, recurring: frozenset[int]) -> str:
     """`text` without the lines of these hashes, and without the blank lines that they leave."""
     if not recurring:
         return text
-    numbers, hashes = shared_lines(text)
-    gone = {n for n, line in zip(numbers, hashes.tolist(), strict=True) if line in recurring}
+    lines = text.split("\n")
+    candidates = [number for number, line in enumerate(lines) if _may_recur(line)]
+    hashes = line_hashes([lines[number] for number in candidates]).tolist()
+    gone = {number for number, line in zip(candidates, hashes, strict=True) if line in recurring}
     if not gone:
         return text
-    lines = text.split("\n")
     kept: list[str] = []
     for number, line in enumerate(lines):
         if number not in gone and (line or (kept and kept[-1])):

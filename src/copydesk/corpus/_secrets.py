@@ -12,14 +12,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from copydesk.corpus._signals import compiled
-
 Kind = Literal["secret", "contact"]
-
-_ADDRESS, _NUMBER, _ACCOUNT = 1, 2, 4
-"""What a line may hold, as bits."""
-_KEY: Final = 8
-"""A line of a text that has the beginning of some key."""
 
 
 def _luhn(text: str) -> bool:
@@ -52,8 +45,6 @@ class _Pattern:
     kind: Kind
     signs: tuple[str, ...]
     """Of which every match holds one: a text without is not searched. None are those of digits."""
-    suspected: int = 0
-    """The kind of suspect that a line of such digits is."""
     pattern: re.Pattern[str]
     holds: Callable[[str], bool] = bool
 
@@ -82,7 +73,6 @@ _PATTERNS: Final = (
         name="account",
         kind="contact",
         signs=(),
-        suspected=_ACCOUNT,
         pattern=re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
         holds=_iban,
     ),
@@ -90,7 +80,6 @@ _PATTERNS: Final = (
         name="card number",
         kind="secret",
         signs=(),
-        suspected=_NUMBER,
         pattern=re.compile(r"(?<![\w.,/-])\d{4}[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}(?![\w,/-]|\.\d)"),
         holds=_luhn,
     ),
@@ -106,7 +95,6 @@ _PATTERNS: Final = (
         name="telephone",
         kind="contact",
         signs=(),
-        suspected=_NUMBER,
         pattern=re.compile(
             r"(?<![\w.,/$\u20ac\u00a3=-])(?:\+|\()?\d[\d ().-]{6,20}\d(?![\w/]|[.,]\d)"
         ),
@@ -116,6 +104,7 @@ _PATTERNS: Final = (
 _KEY_SIGNS: Final = tuple(
     sign.encode() for one in _PATTERNS[1:] for sign in one.signs if sign != "@"
 )
+_DIGITS: Final = b"0123456789"
 _FEWEST_DIGITS: Final = 8
 _AS_LETTERS: Final = str.maketrans("0123456789", "abcdefghij")
 _AS_DIGITS: Final = str.maketrans("abcdefghij", "0123456789")
@@ -137,52 +126,46 @@ def scrub(text: str, kinds: frozenset[Kind]) -> tuple[str, dict[Kind, int]]:
     key = _PATTERNS[0]  # the one thing that runs over several lines
     if key.signs[0] in text:
         text = found.marked(key, text)
-    if suspects := _suspects(text):
+    lines_wanted = _lines_to_search(text)
+    if lines_wanted:
         lines = text.split("\n")
-        for number, kinds_here in suspects:
+        for number in lines_wanted:
             line = lines[number]
+            numbered = _has_digits(line)
             for one in _PATTERNS[1:]:
-                if _is_suspected(one, kinds_here, line):
+                if any(sign in line for sign in one.signs) if one.signs else numbered:
                     line = found.marked(one, line)
             lines[number] = line
         text = "\n".join(lines)
     return found.written(text), found.counts
 
 
-def _is_suspected(one: _Pattern, kinds: int, line: str) -> bool:
-    if one.signs:
-        return any(sign in line for sign in one.signs)
-    return bool(kinds & one.suspected)
-
-
-def _suspects(text: str) -> Sequence[tuple[int, int]]:
-    """(number, what it may hold) of the lines that may hold something, told without a loop.
+def _lines_to_search(text: str) -> Sequence[int]:
+    """Numbers of the lines that may hold something, told without a loop over lines.
 
     Addresses have an at sign and numbers have digits. Where any key's beginning stands, all lines
     are looked at.
     """
     raw = text.encode()
-    kernels = compiled()
-    found = _by_digits(raw) if kernels is None else kernels.suspects(raw, _FEWEST_DIGITS)
     if any(sign in raw for sign in _KEY_SIGNS):
-        known = dict(found)
-        return [(n, known.get(n, 0) | _KEY) for n in range(text.count("\n") + 1)]
-    return found
-
-
-def _by_digits(raw: bytes) -> list[tuple[int, int]]:
-    """By NumPy, and less sharply: any line with enough digits may hold numbers of all kinds."""
+        return range(text.count("\n") + 1)
     raw_B = np.frombuffer(raw, dtype=np.uint8)
     digits_B = raw_B - np.uint8(48) < 10  # those before 0 wrap around
     at_B = raw_B == 64
+    if not at_B.any() and np.count_nonzero(digits_B) < _FEWEST_DIGITS:
+        return ()
     ends = np.append(np.flatnonzero(raw_B == 10), len(raw_B))
     digits, ats = (
         np.diff(np.searchsorted(np.flatnonzero(found), ends), prepend=0)
         for found in (digits_B, at_B)
     )
-    kinds = (digits >= _FEWEST_DIGITS) * (_NUMBER | _ACCOUNT) + (ats > 0) * _ADDRESS
-    numbers = np.flatnonzero(kinds)
-    return list(zip(numbers.tolist(), kinds[numbers].tolist(), strict=True))
+    return np.flatnonzero((digits >= _FEWEST_DIGITS) | (ats > 0)).tolist()
+
+
+def _has_digits(line: str) -> bool:
+    """Whether there are as many digits as the shortest number that is looked for has."""
+    raw = line.encode()
+    return len(raw) - len(raw.translate(None, _DIGITS)) >= _FEWEST_DIGITS
 
 
 class _Found:

@@ -25,7 +25,7 @@ from copydesk.corpus._lines import material_line, rejection_line
 from copydesk.corpus._pages import TEXT_FIELDS, Page
 from copydesk.corpus._readers import jsonl_records
 from copydesk.corpus._settings import CurateSettings
-from copydesk.corpus._signals import Hashes, distinct, shingle_hashes
+from copydesk.corpus._signals import Hashes, distinct, line_hashes, shingle_hashes
 from copydesk.corpus._sketches import BANDS, SKETCH, band_keys, bottom_sketch
 from copydesk.corpus._sources import page_of
 from copydesk.records import Chat, Document, Rejection
@@ -129,16 +129,12 @@ def survey(part: Part) -> int:
         text = next((t for name in TEXT_FIELDS if isinstance(t := record.get(name), str) and t), "")
         if not text:
             continue
-        try:
-            site_hash = _site_of(record, part.client)
-            _, lines = shared_lines(text.replace("\r\n", "\n"))
-        except UnicodeEncodeError:  # half a surrogate pair: rejected by name when it is cleaned
-            continue
         language = language_of(text) if number % _LANGUAGE_EVERY == 0 else None
         if language:
             languages[language] += 1
-        site = numbers.setdefault(site_hash, len(numbers))
+        site = numbers.setdefault(_site_of(record, part.client), len(numbers))
         pages[site] += 1
+        lines = line_hashes(shared_lines(text.replace("\r\n", "\n")))
         hashes.append(distinct(lines))
         sites.append(site)
     lengths = [len(one) for one in hashes]

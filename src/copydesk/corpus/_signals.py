@@ -1,15 +1,13 @@
 """A text measured: words, lines, repetition, and the sketch that near-duplicates are found by.
 
-Everything is computed on the UTF-8 bytes, by kernels where there is a compiler (`_kernels.cpp`) and
-else with NumPy, because a corpus is read at hundreds of pages a second. Both give the same numbers,
-to the bit (tests/corpus/test_corpus_kernels.py). A word here is what stands between blanks, without
-its punctuation and in ASCII lower case, with a letter or digit left; it differs from `prose_words`
-in a few words of a page, and what is shown to people is counted by that one.
+Everything is computed on the UTF-8 bytes with NumPy, because a corpus is read at hundreds of pages
+a second. A word here is what stands between blanks, without its punctuation and in ASCII lower
+case, with a letter or digit left; it differs from `prose_words` in a few words of a page, and what
+is shown to people is counted by that one.
 
 Shapes: B bytes, L lines with words, W words.
 """
 
-import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +16,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from copydesk.corpus._kernels import Kernels, Measured, Tables, load_kernels
 from copydesk.corpus._words import prose_lines, spaced_out
 
 Hashes = NDArray[np.uint64]
@@ -46,8 +43,6 @@ _KEPT: Final = _WORD | _SPACE
 _ENDS: Final = np.isin(np.arange(256), list(b".!?\"':;)*_"))
 """What a finished line ends with: FineWeb's marks, and those of Markdown that may follow them."""
 _BULLET: Final = np.isin(np.arange(256), list(b"-*+"))
-_REPETITIVE: Final = 0.1
-"""Share of characters in repeated runs of five words, over which longer runs are looked at."""
 _STOP_WORDS: Final = ("the", "be", "to", "of", "and", "that", "have", "with")
 """Gopher's eight (Rae et al. 2021, A.1.1)."""
 
@@ -145,59 +140,31 @@ def prose(text: str) -> str:
 def measure(text: str) -> Signals:
     """Measure Markdown."""
     text = prose(text)
-    raw = _encoded(text).lower()
-    symbols = text.count("#") - text.count("# ") - text.count("##") + text.count("...")
-    kernels = compiled()
-    found = None if kernels is None else kernels.measure(raw)
-    return _shares(_sums(raw) if found is None else found, max(0, symbols), text.count("\n"))
-
-
-def _shares(found: Measured, symbols: int, newlines: int) -> Signals:
-    words, lines, total = max(1, found.words), max(1, found.lines), max(1, found.characters)
-    doubled = {5: found.runs[3] / total}
-    if doubled[5] > _REPETITIVE:
-        doubled |= {n: found.runs[n - 2] / total for n in range(6, 11)}
-    return Signals(
-        words=found.words,
-        mean_word_length=total / words,
-        symbols_per_word=symbols / words,
-        alphabetic_words=found.lettered / words,
-        stop_words=found.stops,
-        lines=found.lines,
-        bullet_lines=found.bullet_lines / lines,
-        ellipsis_lines=found.ellipsis_lines / lines,
-        punctuated_lines=found.punctuated_lines / lines,
-        short_lines=found.short_lines / lines,
-        duplicate_lines=found.duplicate_lines / lines,
-        duplicate_line_characters=found.duplicate_line_bytes / max(1, found.line_bytes),
-        newlines_per_word=newlines / words,
-        top_ngrams={n: found.runs[n - 2] / total for n in (2, 3, 4)},
-        duplicate_ngrams=doubled,
-        shingles=found.shingles,
-    )
-
-
-def _sums(raw: bytes) -> Measured:
-    """What the kernels find, by NumPy."""
-    raw_B = np.frombuffer(raw, dtype=np.uint8)
+    raw_B = np.frombuffer(_encoded(text).lower(), dtype=np.uint8)
     with np.errstate(over="ignore"):
         words_W, lengths_W, lettered_W = _words(raw_B)
-        count, total = len(words_W), int(lengths_W.sum())
+        lines = _lines(raw_B)
+        count = len(words_W)
+        total = max(1, int(lengths_W.sum()))
+        symbols = text.count("#") - text.count("# ") - text.count("##") + text.count("...")
         grams = _grams(words_W)
-        runs = {n: _top_characters(grams[n], lengths_W, n) for n in (2, 3, 4)}
-        runs[5] = _duplicate_characters(grams[5], lengths_W, 5)
-        repetitive = runs[5] / max(1, total) > _REPETITIVE
-        for n in range(6, 11):
-            runs[n] = _duplicate_characters(grams[n], lengths_W, n) if repetitive else 0
-        return Measured(
-            words=count,
-            characters=total,
-            lettered=int(np.count_nonzero(lettered_W)),
-            stops=_stops_among(words_W),
-            runs=tuple(runs.values()),
-            shingles=distinct(grams[5]) if count >= SHINGLE_WORDS else _whole(words_W),
-            **_lines(raw_B),
-        )
+        shingles = distinct(grams[SHINGLE_WORDS] if count >= SHINGLE_WORDS else _whole(words_W))
+        tops = {n: _top_share(grams[n], lengths_W, n, total) for n in (2, 3, 4)}
+        doubled = {5: _duplicate_share(grams[5], lengths_W, 5, total)}
+        if doubled[5] > 0.1:
+            doubled |= {n: _duplicate_share(grams[n], lengths_W, n, total) for n in range(6, 11)}
+    return Signals(
+        words=count,
+        mean_word_length=total / max(1, count),
+        symbols_per_word=max(0, symbols) / max(1, count),
+        alphabetic_words=float(lettered_W.mean()) if count else 0.0,
+        stop_words=_stops_among(words_W),
+        newlines_per_word=text.count("\n") / max(1, count),
+        top_ngrams=tops,
+        duplicate_ngrams=doubled,
+        shingles=shingles,
+        **lines,
+    )
 
 
 def distinct(hashes: Hashes) -> Hashes:
@@ -208,10 +175,7 @@ def distinct(hashes: Hashes) -> Hashes:
 
 def shingle_hashes(text: str) -> Hashes:
     """`Signals.shingles` alone."""
-    raw = _encoded(prose(text)).lower()
-    if (kernels := compiled()) is not None:
-        return kernels.shingles(raw)
-    raw_B = np.frombuffer(raw, dtype=np.uint8)
+    raw_B = np.frombuffer(_encoded(prose(text)).lower(), dtype=np.uint8)
     with np.errstate(over="ignore"):
         words_W = _words(raw_B)[0]
         if len(words_W) < SHINGLE_WORDS:
@@ -287,34 +251,34 @@ def _whole(words_W: Hashes) -> Hashes:
     return _runs_of(words_W, len(words_W)) if len(words_W) else words_W
 
 
-def _top_characters(grams: Hashes, lengths_W: Places, n: int) -> int:
-    """Characters of the most frequent n-gram's occurrences; 0 where none recurs."""
+def _top_share(grams: Hashes, lengths_W: Places, n: int, total: int) -> float:
+    """Characters of the most frequent n-gram's occurrences over all; 0 where none recurs."""
     if len(grams) < 2:
-        return 0
+        return 0.0
     tagged, same = _grouped(grams)
     if not same.any():
-        return 0
+        return 0.0
     starts = np.flatnonzero(np.concatenate(([True], ~same)))
     counts = np.diff(np.append(starts, len(grams)))
     most = int(counts.max())
     places = tagged[starts[counts == most]] & np.uint64((1 << _PLACE_BITS) - 1)
     sums = np.concatenate(([0], np.cumsum(lengths_W)))
     at = places.astype(np.int64)
-    return most * int((sums[at + n] - sums[at]).max())
+    return most * int((sums[at + n] - sums[at]).max()) / total
 
 
-def _duplicate_characters(grams: Hashes, lengths_W: Places, n: int) -> int:
-    """Characters of words inside n-grams that occurred before; none counts twice."""
+def _duplicate_share(grams: Hashes, lengths_W: Places, n: int, total: int) -> float:
+    """Characters of words inside n-grams that occurred before, over all; none counts twice."""
     if len(grams) < 2:
-        return 0
+        return 0.0
     tagged, same = _grouped(grams)
     if not same.any():
-        return 0
+        return 0.0
     again = (tagged[1:][same] & np.uint64((1 << _PLACE_BITS) - 1)).astype(np.int64)
     depth = np.zeros(len(lengths_W) + 1, dtype=np.int64)
     np.add.at(depth, again, 1)
     np.add.at(depth, again + n, -1)
-    return int(lengths_W[np.cumsum(depth[:-1]) > 0].sum())
+    return int(lengths_W[np.cumsum(depth[:-1]) > 0].sum()) / total
 
 
 def _grouped(grams: Hashes) -> tuple[Hashes, NDArray[np.bool_]]:
@@ -330,19 +294,19 @@ def _grouped(grams: Hashes) -> tuple[Hashes, NDArray[np.bool_]]:
 
 
 def _lines(raw_B: NDArray[np.uint8]) -> dict[str, Any]:
-    """The fields of `Measured` that are about lines; those without a word are passed over."""
+    """The fields of `Signals` that are about lines; those without a word are passed over."""
     ends = np.append(np.flatnonzero(raw_B == 10), len(raw_B))
     starts = np.concatenate(([0], ends[:-1] + 1))
     worded = np.concatenate(([0], np.cumsum(_WORD[raw_B])))
     has_word = worded[ends] > worded[starts]
     starts, ends = starts[has_word], ends[has_word]
     count = len(starts)
-    sums = (
+    shares = (
         *("bullet_lines", "ellipsis_lines", "punctuated_lines", "short_lines"),
-        *("duplicate_lines", "duplicate_line_bytes", "line_bytes"),
+        *("duplicate_lines", "duplicate_line_characters"),
     )
     if not count:
-        return {"lines": 0, **dict.fromkeys(sums, 0)}
+        return {"lines": 0, **dict.fromkeys(shares, 0.0)}
     inked = np.flatnonzero(~_SPACE[raw_B])
     first = inked[np.searchsorted(inked, starts)]
     last = inked[np.searchsorted(inked, ends) - 1]
@@ -356,13 +320,12 @@ def _lines(raw_B: NDArray[np.uint8]) -> dict[str, Any]:
     earlier[order[1:]] = hashes[order[1:]] == hashes[order[:-1]]
     return {
         "lines": count,
-        "bullet_lines": int(bullets.sum()),
-        "ellipsis_lines": int(dotted.sum()),
-        "punctuated_lines": int(_ENDS[padded[last]].sum()),
-        "short_lines": int((lengths <= 30).sum()),
-        "duplicate_lines": int(earlier.sum()),
-        "duplicate_line_bytes": int(lengths[earlier].sum()),
-        "line_bytes": int(lengths.sum()),
+        "bullet_lines": float(bullets.mean()),
+        "ellipsis_lines": float(dotted.mean()),
+        "punctuated_lines": float(_ENDS[padded[last]].mean()),
+        "short_lines": float((lengths <= 30).mean()),
+        "duplicate_lines": float(earlier.mean()),
+        "duplicate_line_characters": int(lengths[earlier].sum()) / int(lengths.sum()),
     }
 
 
@@ -380,12 +343,3 @@ def _stops_among(words_W: Hashes) -> int:
 
 
 _STOPS: Final = _stops()
-
-
-@functools.cache
-def compiled() -> Kernels | None:
-    """The kernels over this module's tables; None where there is no compiler."""
-    classes = np.zeros(256, dtype=np.uint8)
-    for bit, members in enumerate((_SPACE, _LETTER, _WORD, _ENDS, _BULLET)):
-        classes[members] |= np.uint8(1 << bit)
-    return load_kernels(Tables(classes=classes, values=_VALUES, stops=_STOPS))

@@ -22,9 +22,6 @@ _HIGH_LEADS: Final = bytes(range(0xCC, 0xF5))
 # All combining marks are above this: a cheap sign that a run of them may be there.
 _MAYBE_MARKS: Final = re.compile("[\u0300-\U0010ffff]{31,}")
 _MOST_MARKS: Final = 30
-_LOOSE: Final = (" \n", "\t\n", "\n\n\n\n")
-"""What is tidied in ASCII without control characters; a text without them is clean but for its
-ends."""
 _HEADING: Final = re.compile(r"(#{1,6})[ \t]+(\S.*)")
 # One level of parentheses inside the target, as in `.../Rust_(language)`.
 _LINK_TARGET: Final = re.compile(r"\]\([^()\n]*(?:\([^()\n]*\)[^()\n]*)?\)")
@@ -49,8 +46,6 @@ def clean_text(text: str) -> str:
         text = text.replace("\u2028", "\n").replace("\u2029", "\n\n").translate(_INVISIBLE)
     if len(raw) - len(raw.translate(None, _HIGH_LEADS)) > _MOST_MARKS:
         text = _MAYBE_MARKS.sub(_stream_safe, text)
-    if text.isascii() and not any(loose in text for loose in _LOOSE):
-        return text.strip()
     lines = unicodedata.normalize("NFC", text).split("\n")
     kept: list[str] = []
     blank = 0

@@ -22,6 +22,7 @@ FLAGS: Final = (
     "-std=c++17",
     "-shared",
     "-fPIC",
+    "-fopenmp",
     # Sums in any order, and no error numbers; numbers that are not finite keep their meaning.
     "-fno-math-errno",
     "-fno-trapping-math",
@@ -33,14 +34,12 @@ _SECONDS = 120.0
 """Within which a compiler must have ended."""
 
 
-def build_library(source: Path, *, cache: Path, threads: bool = True) -> Path | None:
+def build_library(source: Path, *, cache: Path) -> Path | None:
     """The library of a source file, compiled unless it is in the cache.
 
     Args:
-        source: of C++17.
+        source: of C++17, which may use OpenMP; it runs on the threads that torch runs on.
         cache: the user's cache folder; libraries lie in `kernels` in it.
-        threads: whether it uses OpenMP, which comes with torch: then torch must be imported before
-            the library is loaded.
 
     Returns:
         None where there is no compiler or it cannot do this; the log says why.
@@ -50,22 +49,21 @@ def build_library(source: Path, *, cache: Path, threads: bool = True) -> Path | 
         _LOG.info("There is no C++ compiler: %s is done without", source.stem)
         return None
     try:
-        return _built(source, compiler, cache / "kernels", threads=threads)
+        return _built(source, compiler, cache / "kernels")
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", "") or str(error)
         _LOG.warning("%s could not be built: %s", source.name, str(said)[-500:])
         return None
 
 
-def _built(source: Path, compiler: str, folder: Path, *, threads: bool) -> Path:
+def _built(source: Path, compiler: str, folder: Path) -> Path:
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, text=True, check=True, timeout=_SECONDS
     ).stdout
-    openmp = openmp_library() if threads else None  # torch's own: one pool and not two
+    openmp = openmp_library()  # torch's own: one pool of threads and not two
     libraries = [] if openmp is None else [str(openmp)]
-    flags = [*FLAGS, "-fopenmp"] if threads else [*FLAGS]
     known = [
-        source.read_bytes(), version, *flags, *libraries, platform.machine(), _processor()
+        source.read_bytes(), version, *FLAGS, *libraries, platform.machine(), _processor()
     ]  # fmt: skip
     digest = hashlib.sha256(repr(known).encode()).hexdigest()[:24]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -76,7 +74,7 @@ def _built(source: Path, compiler: str, folder: Path, *, threads: bool) -> Path:
     os.close(descriptor)
     try:
         subprocess.run(
-            [compiler, *flags, str(source), "-o", name, *libraries],
+            [compiler, *FLAGS, str(source), "-o", name, *libraries],
             capture_output=True,
             text=True,
             check=True,
