@@ -111,6 +111,19 @@ def test_two_workers_and_other_folders_give_the_same_hash(tmp_path: Path) -> Non
     assert cleaned(path, tmp_path / "c", seed=1, split="seed").digest != alone.digest
 
 
+@pytest.mark.parametrize("field", ["text", "url", "title", "id"])
+def test_half_a_surrogate_pair_is_a_rejection(tmp_path: Path, field: str) -> None:
+    path = corpus(tmp_path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    page = json.loads(lines[3])
+    lines[3] = json.dumps(page | {field: f"{page[field]} \ud800"})
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    cleaned(path, tmp_path / "out")
+    rejected = (tmp_path / "out" / "rejected.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [one for one in map(json.loads, rejected) if one["line"] == 4]
+    assert [(one["rule"], field in one["reason"]) for one in found] == [("not-utf8", True)]
+
+
 def test_the_parts_are_whole_lines_and_all_of_them(tmp_path: Path) -> None:
     path = corpus(tmp_path)
     parts = list(shards.parts_of([path], client="c", work=tmp_path, settings=CurateSettings()))

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from copydesk.corpus._signals import line_hashes
+from copydesk.corpus._kernels import load_kernels
+from copydesk.corpus._signals import Hashes, line_hashes
 from copydesk.records import Document
 
 FEWEST_PAGES: Final = 8
@@ -31,9 +32,14 @@ def site_name(url: str | None, client: str) -> str:
     return (host or client).removeprefix("www.")
 
 
-def shared_lines(text: str) -> list[str]:
-    """The lines that may be a template's: of prose, not headings, in order."""
-    return [line for line in text.split("\n") if _may_recur(line)]
+def shared_lines(text: str) -> tuple[Hashes, list[int]]:
+    """The lines that may be a template's, of prose and not headings: (hashes, numbers from 0)."""
+    kernels = load_kernels()
+    if kernels is not None:
+        return kernels.lines(text.encode())
+    lines = text.split("\n")
+    numbers = [number for number, line in enumerate(lines) if _may_recur(line)]
+    return line_hashes([lines[number] for number in numbers]), numbers
 
 
 def _may_recur(line: str) -> bool:
@@ -52,7 +58,7 @@ def recurring_lines(documents: Iterable[Document]) -> Mapping[str, frozenset[int
     for document in documents:
         site = site_of(document)
         pages[site] += 1
-        hashes = set(line_hashes(shared_lines(document.text)).tolist())
+        hashes = set(shared_lines(document.text)[0].tolist())
         seen.setdefault(site, Counter()).update(hashes)
     return {
         site: frozenset(line for line, count in lines.items() if count >= least_pages(pages[site]))
@@ -65,14 +71,14 @@ def without_lines(text: str, recurring: frozenset[int]) -> str:
     """`text` without the lines of these hashes, and without the blank lines that they leave."""
     if not recurring:
         return text
-    lines = text.split("\n")
-    candidates = [number for number, line in enumerate(lines) if _may_recur(line)]
-    hashes = line_hashes([lines[number] for number in candidates]).tolist()
-    gone = {number for number, line in zip(candidates, hashes, strict=True) if line in recurring}
+    hashes, numbers = shared_lines(text)
+    gone = {
+        number for number, line in zip(numbers, hashes.tolist(), strict=True) if line in recurring
+    }
     if not gone:
         return text
     kept: list[str] = []
-    for number, line in enumerate(lines):
+    for number, line in enumerate(text.split("\n")):
         if number not in gone and (line or (kept and kept[-1])):
             kept.append(line)
     return "\n".join(kept).strip()

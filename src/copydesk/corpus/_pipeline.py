@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from copydesk.corpus._boilerplate import FEWEST_PAGES, least_pages
 from copydesk.corpus._cleaning import STEPS, Count
+from copydesk.corpus._kernels import load_kernels
 from copydesk.corpus._language import LEAST_SHARE
 from copydesk.corpus._lines import rejection_line
 from copydesk.corpus._settings import CurateSettings
@@ -64,6 +65,7 @@ def in_processes(workers: int) -> Mapper:
         if workers == 1:
             yield from map(work, parts)
             return
+        load_kernels()  # built before there are workers, who would each build them
         # Forked children would inherit the locks of threads that they do not have.
         context = multiprocessing.get_context("spawn")
         try:

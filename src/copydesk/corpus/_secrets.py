@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
+from copydesk.corpus._kernels import load_kernels
 
 Kind = Literal["secret", "contact"]
 
@@ -43,50 +46,72 @@ def _telephone(text: str) -> bool:
 class _Pattern:
     name: str
     kind: Kind
-    signs: tuple[str, ...]
-    """Of which every match holds one: a text without is not searched. None are those of digits."""
+    sought: int
+    """The bit of lines that may hold it; those of `_search.cpp`."""
     pattern: re.Pattern[str]
     holds: Callable[[str], bool] = bool
+    signs: tuple[str, ...] = ()
+    """Of which every key holds one, where the sought bit is that of keys."""
+    following: int = 0
+    """How many characters of a token follow the sign at least."""
 
 
-def _token(name: str, pattern: str, *signs: str) -> _Pattern:
-    return _Pattern(name=name, kind="secret", signs=signs, pattern=re.compile(pattern))
+_KEY, _MAIL, _ACCOUNT, _CARD, _TELEPHONE = 1, 2, 4, 8, 16
+_PRIVATE_KEY: Final = _Pattern(
+    name="private key",
+    kind="secret",
+    sought=_KEY,
+    pattern=re.compile(
+        r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[\s\S]{0,10000}?-----END [A-Z ]{0,20}KEY-----"
+    ),
+    signs=("PRIVATE KEY",),
+)
+"""The one thing that runs over several lines."""
+
+
+def _token(name: str, pattern: str, following: int, *signs: str) -> _Pattern:
+    return _Pattern(
+        name=name,
+        kind="secret",
+        sought=_KEY,
+        pattern=re.compile(pattern),
+        signs=signs,
+        following=following,
+    )
 
 
 _PATTERNS: Final = (
+    _token("AWS key", r"\bAKIA[0-9A-Z]{16}\b", 16, "AKIA"),
     _token(
-        "private key",
-        r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[\s\S]{0,10000}?-----END [A-Z ]{0,20}KEY-----",
-        "PRIVATE KEY",
+        "GitHub token",
+        r"\bgh[pousr]_[A-Za-z0-9]{36,255}\b",
+        36,
+        *("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
     ),
-    _token("AWS key", r"\bAKIA[0-9A-Z]{16}\b", "AKIA"),
-    _token(
-        "GitHub token", r"\bgh[pousr]_[A-Za-z0-9]{36,255}\b", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"
-    ),
-    _token("GitHub token", r"\bgithub_pat_[A-Za-z0-9_]{40,255}\b", "github_pat_"),
-    _token("Slack token", r"\bxox[abprs]-[A-Za-z0-9-]{10,250}", "xox"),
-    _token("Google key", r"\bAIza[0-9A-Za-z_-]{35}", "AIza"),
-    _token("Stripe key", r"\b[rs]k_live_[0-9A-Za-z]{16,250}", "k_live_"),
-    _token("API key", r"\bsk-[A-Za-z0-9_-]{32,250}", "sk-"),
-    _token("JSON web token", r"\beyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,2000}", "eyJ"),
+    _token("GitHub token", r"\bgithub_pat_[A-Za-z0-9_]{40,255}\b", 40, "github_pat_"),
+    _token("Slack token", r"\bxox[abprs]-[A-Za-z0-9-]{10,250}", 12, "xox"),
+    _token("Google key", r"\bAIza[0-9A-Za-z_-]{35}", 35, "AIza"),
+    _token("Stripe key", r"\b[rs]k_live_[0-9A-Za-z]{16,250}", 16, "k_live_"),
+    _token("API key", r"\bsk-[A-Za-z0-9_-]{32,250}", 32, "sk-"),
+    _token("JSON web token", r"\beyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,2000}", 10, "eyJ"),
     _Pattern(
         name="account",
         kind="contact",
-        signs=(),
+        sought=_ACCOUNT,
         pattern=re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
         holds=_iban,
     ),
     _Pattern(
         name="card number",
         kind="secret",
-        signs=(),
+        sought=_CARD,
         pattern=re.compile(r"(?<![\w.,/-])\d{4}[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}(?![\w,/-]|\.\d)"),
         holds=_luhn,
     ),
     _Pattern(
         name="e-mail",
         kind="contact",
-        signs=("@",),
+        sought=_MAIL,
         pattern=re.compile(
             r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+"
         ),
@@ -94,18 +119,17 @@ _PATTERNS: Final = (
     _Pattern(
         name="telephone",
         kind="contact",
-        signs=(),
+        sought=_TELEPHONE,
         pattern=re.compile(
             r"(?<![\w.,/$\u20ac\u00a3=-])(?:\+|\()?\d[\d ().-]{6,20}\d(?![\w/]|[.,]\d)"
         ),
         holds=_telephone,
     ),
 )
-_KEY_SIGNS: Final = tuple(
-    sign.encode() for one in _PATTERNS[1:] for sign in one.signs if sign != "@"
-)
-_DIGITS: Final = b"0123456789"
+_SIGNS: Final = tuple((sign.encode(), one.following) for one in _PATTERNS for sign in one.signs)
+_PACKED_SIGNS: Final = b"".join(bytes([len(sign), following]) + sign for sign, following in _SIGNS)
 _FEWEST_DIGITS: Final = 8
+_NUMBERS: Final = _ACCOUNT | _CARD | _TELEPHONE
 _AS_LETTERS: Final = str.maketrans("0123456789", "abcdefghij")
 _AS_DIGITS: Final = str.maketrans("abcdefghij", "0123456789")
 _MARKED: Final = re.compile("\0([a-j]+)\0")
@@ -123,49 +147,45 @@ def scrub(text: str, kinds: frozenset[Kind]) -> tuple[str, dict[Kind, int]]:
         The text, and how many of each kind were found.
     """
     found = _Found(kinds=kinds)
-    key = _PATTERNS[0]  # the one thing that runs over several lines
-    if key.signs[0] in text:
-        text = found.marked(key, text)
-    lines_wanted = _lines_to_search(text)
-    if lines_wanted:
+    if _PRIVATE_KEY.signs[0] in text:
+        text = found.marked(_PRIVATE_KEY, text)
+    suspects = _suspects(text)
+    if suspects:
         lines = text.split("\n")
-        for number in lines_wanted:
+        for number, sought in suspects:
             line = lines[number]
-            numbered = _has_digits(line)
-            for one in _PATTERNS[1:]:
-                if any(sign in line for sign in one.signs) if one.signs else numbered:
+            for one in _PATTERNS:
+                if one.sought & sought:
                     line = found.marked(one, line)
             lines[number] = line
         text = "\n".join(lines)
     return found.written(text), found.counts
 
 
-def _lines_to_search(text: str) -> Sequence[int]:
-    """Numbers of the lines that may hold something, told without a loop over lines.
+def _suspects(text: str) -> Sequence[tuple[int, int]]:
+    """(number, what it may hold) of the lines that may hold something.
 
-    Addresses have an at sign and numbers have digits. Where any key's beginning stands, all lines
-    are looked at.
+    Told without a loop over lines where that can be: addresses have an at sign, numbers have
+    digits. The kernel looks more closely.
     """
-    raw = text.encode()
-    if any(sign in raw for sign in _KEY_SIGNS):
-        return range(text.count("\n") + 1)
+    raw, kernels = text.encode(), load_kernels()
+    if kernels is not None:
+        return kernels.suspects(raw, _PACKED_SIGNS)
     raw_B = np.frombuffer(raw, dtype=np.uint8)
-    digits_B = raw_B - np.uint8(48) < 10  # those before 0 wrap around
     at_B = raw_B == 64
-    if not at_B.any() and np.count_nonzero(digits_B) < _FEWEST_DIGITS:
-        return ()
+    digits_B = raw_B - np.uint8(48) < 10  # those before 0 wrap around
     ends = np.append(np.flatnonzero(raw_B == 10), len(raw_B))
-    digits, ats = (
-        np.diff(np.searchsorted(np.flatnonzero(found), ends), prepend=0)
-        for found in (digits_B, at_B)
-    )
-    return np.flatnonzero((digits >= _FEWEST_DIGITS) | (ats > 0)).tolist()
+    sought_L = np.where(_in_each(at_B, ends) > 0, _MAIL, 0)
+    sought_L |= np.where(_in_each(digits_B, ends) >= _FEWEST_DIGITS, _NUMBERS, 0)
+    if any(sign in raw for sign, _ in _SIGNS):
+        sought_L |= _KEY
+    lines = np.flatnonzero(sought_L)
+    return list(zip(lines.tolist(), sought_L[lines].tolist(), strict=True))
 
 
-def _has_digits(line: str) -> bool:
-    """Whether there are as many digits as the shortest number that is looked for has."""
-    raw = line.encode()
-    return len(raw) - len(raw.translate(None, _DIGITS)) >= _FEWEST_DIGITS
+def _in_each(found_B: NDArray[np.bool_], ends_L: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many were found before the end of each line."""
+    return np.diff(np.searchsorted(np.flatnonzero(found_B), ends_L), prepend=0)
 
 
 class _Found:

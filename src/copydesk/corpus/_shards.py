@@ -20,12 +20,13 @@ import numpy as np
 
 from copydesk.corpus._boilerplate import shared_lines, site_name, site_of
 from copydesk.corpus._cleaning import Cleaner, Count, new_counts
+from copydesk.corpus._kernels import load_kernels
 from copydesk.corpus._language import language_of
 from copydesk.corpus._lines import material_line, rejection_line
 from copydesk.corpus._pages import TEXT_FIELDS, Page
 from copydesk.corpus._readers import jsonl_records
 from copydesk.corpus._settings import CurateSettings
-from copydesk.corpus._signals import Hashes, distinct, line_hashes, shingle_hashes
+from copydesk.corpus._signals import Hashes, distinct, shingle_hashes
 from copydesk.corpus._sketches import BANDS, SKETCH, band_keys, bottom_sketch
 from copydesk.corpus._sources import page_of
 from copydesk.records import Chat, Document, Rejection
@@ -107,7 +108,7 @@ def hash_of(text: str) -> int:
     return _hash(text.encode())
 
 
-def _hash(raw: bytes) -> int:
+def _hash(raw: bytes | memoryview) -> int:
     return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little")
 
 
@@ -127,15 +128,16 @@ def survey(part: Part) -> int:
     sites: list[int] = []
     for number, record in enumerate(_loose_records(content)):
         text = next((t for name in TEXT_FIELDS if isinstance(t := record.get(name), str) and t), "")
-        if not text:
+        url = record.get("url")
+        url = url if isinstance(url, str) else None
+        if not text or not _is_unicode(text) or not _is_unicode(url or ""):
             continue
         language = language_of(text) if number % _LANGUAGE_EVERY == 0 else None
         if language:
             languages[language] += 1
-        site = numbers.setdefault(_site_of(record, part.client), len(numbers))
+        site = numbers.setdefault(hash_of(site_name(url, part.client)), len(numbers))
         pages[site] += 1
-        lines = line_hashes(shared_lines(text.replace("\r\n", "\n")))
-        hashes.append(distinct(lines))
+        hashes.append(distinct(shared_lines(text.replace("\r\n", "\n"))[0]))
         sites.append(site)
     lengths = [len(one) for one in hashes]
     np.savez(
@@ -161,10 +163,13 @@ def _loose_records(content: bytes) -> Iterator[Mapping[str, Any]]:
             yield record
 
 
-def _site_of(record: Mapping[str, Any], client: str) -> int:
-    """As `site_of` says of the document that it becomes."""
-    url = record.get("url")
-    return hash_of(site_name(url if isinstance(url, str) else None, client))
+def _is_unicode(text: str) -> bool:
+    """Whether it has no half of a surrogate pair: JSON can spell one, and the page is rejected."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,4 +299,5 @@ class _KeptPages:
 
 def text_hash(text: str) -> int:
     """64 bits of a text, whatever its blanks and ASCII case."""
-    return _hash(b" ".join(text.encode().lower().split()))
+    raw, kernels = text.encode(), load_kernels()
+    return _hash(b" ".join(raw.lower().split()) if kernels is None else kernels.squeeze(raw))

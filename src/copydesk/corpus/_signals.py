@@ -1,9 +1,9 @@
 """A text measured: words, lines, repetition, and the sketch that near-duplicates are found by.
 
-Everything is computed on the UTF-8 bytes with NumPy, because a corpus is read at hundreds of pages
-a second. A word here is what stands between blanks, without its punctuation and in ASCII lower
-case, with a letter or digit left; it differs from `prose_words` in a few words of a page, and what
-is shown to people is counted by that one.
+Everything is computed on the UTF-8 bytes, because a corpus is read at a thousand pages a second: by
+kernels, and where there are none by NumPy, which finds the same. A word here is what stands between
+blanks, without its punctuation and in ASCII lower case, with a letter or digit left; it differs
+from `prose_words` in a few words of a page, and what is shown to people is counted by that one.
 
 Shapes: B bytes, L lines with words, W words.
 """
@@ -11,11 +11,12 @@ Shapes: B bytes, L lines with words, W words.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from copydesk.corpus._kernels import load_kernels
 from copydesk.corpus._words import prose_lines, spaced_out
 
 Hashes = NDArray[np.uint64]
@@ -120,10 +121,48 @@ class Signals:
     """Hashes of the 5-word runs, sorted, each once."""
 
 
+class Counts(NamedTuple):
+    """What signals are made of, in whole numbers; the order is that of `_measure.cpp`."""
+
+    words: int
+    characters: int
+    """Of all words."""
+    symbols: int
+    lettered: int
+    """Words with a letter."""
+    stop_words: int
+    newlines: int
+    lines: int
+    bullets: int
+    dotted: int
+    """Lines that end with an ellipsis."""
+    punctuated: int
+    brief: int
+    repeated: int
+    """Lines that an earlier one says."""
+    repeated_bytes: int
+    line_bytes: int
+    top_2: int
+    """Characters of the most frequent run of two words, all its occurrences together."""
+    top_3: int
+    top_4: int
+    doubled_5: int
+    """Characters in runs of five words that occurred before; -1 where they are not counted."""
+    doubled_6: int
+    doubled_7: int
+    doubled_8: int
+    doubled_9: int
+    doubled_10: int
+
+
+def without_code(text: str) -> str:
+    """The text without fenced code."""
+    return "\n".join(prose_lines(text)) if "```" in text or "~~~" in text else text
+
+
 def prose(text: str) -> str:
     """The words that a reader sees: no fenced code, link targets, addresses or tags."""
-    if "```" in text or "~~~" in text:
-        text = "\n".join(prose_lines(text))
+    text = without_code(text)
     if "](" in text:
         text = _TARGET.sub("] ", text)
     if "http" in text:
@@ -139,32 +178,67 @@ def prose(text: str) -> str:
 
 def measure(text: str) -> Signals:
     """Measure Markdown."""
+    kernels = load_kernels()
+    if kernels is None:
+        found, shingles = counted(text)
+    else:
+        numbers, shingles = kernels.measure(without_code(text).encode(), _STOPS)
+        found = Counts(*numbers)
+    words, lines = max(1, found.words), max(1, found.lines)
+    characters = max(1, found.characters)
+    return Signals(
+        words=found.words,
+        mean_word_length=characters / words,
+        symbols_per_word=max(0, found.symbols) / words,
+        alphabetic_words=found.lettered / words,
+        stop_words=found.stop_words,
+        lines=found.lines,
+        bullet_lines=found.bullets / lines,
+        ellipsis_lines=found.dotted / lines,
+        punctuated_lines=found.punctuated / lines,
+        short_lines=found.brief / lines,
+        duplicate_lines=found.repeated / lines,
+        duplicate_line_characters=found.repeated_bytes / max(1, found.line_bytes),
+        newlines_per_word=found.newlines / words,
+        top_ngrams={
+            n: top / characters for n, top in ((2, found.top_2), (3, found.top_3), (4, found.top_4))
+        },
+        duplicate_ngrams={
+            n: doubled / characters
+            for n, doubled in enumerate(found[-6:], start=SHINGLE_WORDS)
+            if doubled >= 0
+        },
+        shingles=shingles,
+    )
+
+
+def counted(text: str) -> tuple[Counts, Hashes]:
+    """What the kernel `measure` finds, by NumPy."""
     text = prose(text)
     raw_B = np.frombuffer(_encoded(text).lower(), dtype=np.uint8)
     with np.errstate(over="ignore"):
         words_W, lengths_W, lettered_W = _words(raw_B)
-        lines = _lines(raw_B)
-        count = len(words_W)
-        total = max(1, int(lengths_W.sum()))
-        symbols = text.count("#") - text.count("# ") - text.count("##") + text.count("...")
         grams = _grams(words_W)
+        count, characters = len(words_W), int(lengths_W.sum())
         shingles = distinct(grams[SHINGLE_WORDS] if count >= SHINGLE_WORDS else _whole(words_W))
-        tops = {n: _top_share(grams[n], lengths_W, n, total) for n in (2, 3, 4)}
-        doubled = {5: _duplicate_share(grams[5], lengths_W, 5, total)}
-        if doubled[5] > 0.1:
-            doubled |= {n: _duplicate_share(grams[n], lengths_W, n, total) for n in range(6, 11)}
-    return Signals(
-        words=count,
-        mean_word_length=total / max(1, count),
-        symbols_per_word=max(0, symbols) / max(1, count),
-        alphabetic_words=float(lettered_W.mean()) if count else 0.0,
-        stop_words=_stops_among(words_W),
-        newlines_per_word=text.count("\n") / max(1, count),
-        top_ngrams=tops,
-        duplicate_ngrams=doubled,
-        shingles=shingles,
-        **lines,
-    )
+        doubled = [_doubled(grams[5], lengths_W, 5)]
+        longer = range(6, 11)
+        if 10 * doubled[0] > max(1, characters):
+            doubled += [_doubled(grams[n], lengths_W, n) for n in longer]
+        else:
+            doubled += [-1 for _ in longer]
+        found = Counts(
+            count,
+            characters,
+            text.count("#") - text.count("# ") - text.count("##") + text.count("..."),
+            int(np.count_nonzero(lettered_W)),
+            _stops_among(words_W),
+            text.count("\n"),
+            *_lines(raw_B),
+            *(_top(grams[n], lengths_W, n) for n in (2, 3, 4)),
+            *doubled,
+        )
+    return found, shingles
 
 
 def distinct(hashes: Hashes) -> Hashes:
@@ -175,6 +249,9 @@ def distinct(hashes: Hashes) -> Hashes:
 
 def shingle_hashes(text: str) -> Hashes:
     """`Signals.shingles` alone."""
+    kernels = load_kernels()
+    if kernels is not None:
+        return kernels.shingles(without_code(text).encode())
     raw_B = np.frombuffer(_encoded(prose(text)).lower(), dtype=np.uint8)
     with np.errstate(over="ignore"):
         words_W = _words(raw_B)[0]
@@ -251,34 +328,34 @@ def _whole(words_W: Hashes) -> Hashes:
     return _runs_of(words_W, len(words_W)) if len(words_W) else words_W
 
 
-def _top_share(grams: Hashes, lengths_W: Places, n: int, total: int) -> float:
-    """Characters of the most frequent n-gram's occurrences over all; 0 where none recurs."""
+def _top(grams: Hashes, lengths_W: Places, n: int) -> int:
+    """Characters of the most frequent n-gram's occurrences; 0 where none recurs."""
     if len(grams) < 2:
-        return 0.0
+        return 0
     tagged, same = _grouped(grams)
     if not same.any():
-        return 0.0
+        return 0
     starts = np.flatnonzero(np.concatenate(([True], ~same)))
     counts = np.diff(np.append(starts, len(grams)))
     most = int(counts.max())
     places = tagged[starts[counts == most]] & np.uint64((1 << _PLACE_BITS) - 1)
     sums = np.concatenate(([0], np.cumsum(lengths_W)))
     at = places.astype(np.int64)
-    return most * int((sums[at + n] - sums[at]).max()) / total
+    return most * int((sums[at + n] - sums[at]).max())
 
 
-def _duplicate_share(grams: Hashes, lengths_W: Places, n: int, total: int) -> float:
-    """Characters of words inside n-grams that occurred before, over all; none counts twice."""
+def _doubled(grams: Hashes, lengths_W: Places, n: int) -> int:
+    """Characters of words inside n-grams that occurred before; none counts twice."""
     if len(grams) < 2:
-        return 0.0
+        return 0
     tagged, same = _grouped(grams)
     if not same.any():
-        return 0.0
+        return 0
     again = (tagged[1:][same] & np.uint64((1 << _PLACE_BITS) - 1)).astype(np.int64)
     depth = np.zeros(len(lengths_W) + 1, dtype=np.int64)
     np.add.at(depth, again, 1)
     np.add.at(depth, again + n, -1)
-    return int(lengths_W[np.cumsum(depth[:-1]) > 0].sum()) / total
+    return int(lengths_W[np.cumsum(depth[:-1]) > 0].sum())
 
 
 def _grouped(grams: Hashes) -> tuple[Hashes, NDArray[np.bool_]]:
@@ -293,20 +370,15 @@ def _grouped(grams: Hashes) -> tuple[Hashes, NDArray[np.bool_]]:
     return tagged, heads[1:] == heads[:-1]
 
 
-def _lines(raw_B: NDArray[np.uint8]) -> dict[str, Any]:
-    """The fields of `Signals` that are about lines; those without a word are passed over."""
+def _lines(raw_B: NDArray[np.uint8]) -> tuple[int, ...]:
+    """The counts from `lines` to `line_bytes`; lines without a word are passed over."""
     ends = np.append(np.flatnonzero(raw_B == 10), len(raw_B))
     starts = np.concatenate(([0], ends[:-1] + 1))
     worded = np.concatenate(([0], np.cumsum(_WORD[raw_B])))
     has_word = worded[ends] > worded[starts]
     starts, ends = starts[has_word], ends[has_word]
-    count = len(starts)
-    shares = (
-        *("bullet_lines", "ellipsis_lines", "punctuated_lines", "short_lines"),
-        *("duplicate_lines", "duplicate_line_characters"),
-    )
-    if not count:
-        return {"lines": 0, **dict.fromkeys(shares, 0.0)}
+    if not len(starts):
+        return (0,) * 8
     inked = np.flatnonzero(~_SPACE[raw_B])
     first = inked[np.searchsorted(inked, starts)]
     last = inked[np.searchsorted(inked, ends) - 1]
@@ -316,17 +388,15 @@ def _lines(raw_B: NDArray[np.uint8]) -> dict[str, Any]:
     lengths = last + 1 - first
     hashes = _span_hashes(raw_B, first, last + 1)
     order = np.argsort(hashes, kind="stable")
-    earlier = np.zeros(count, dtype=bool)
+    earlier = np.zeros(len(starts), dtype=bool)
     earlier[order[1:]] = hashes[order[1:]] == hashes[order[:-1]]
-    return {
-        "lines": count,
-        "bullet_lines": float(bullets.mean()),
-        "ellipsis_lines": float(dotted.mean()),
-        "punctuated_lines": float(_ENDS[padded[last]].mean()),
-        "short_lines": float((lengths <= 30).mean()),
-        "duplicate_lines": float(earlier.mean()),
-        "duplicate_line_characters": int(lengths[earlier].sum()) / int(lengths.sum()),
-    }
+    counted = (bullets, dotted, _ENDS[padded[last]], lengths <= 30, earlier)
+    return (
+        len(starts),
+        *map(int, map(np.count_nonzero, counted)),
+        int(lengths[earlier].sum()),
+        int(lengths.sum()),
+    )
 
 
 def _stops() -> Hashes:

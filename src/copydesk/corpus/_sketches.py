@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from copydesk.corpus._kernels import load_kernels
 from copydesk.corpus._signals import Hashes, mixed
 
 BINS: Final = 128
@@ -43,6 +44,9 @@ def band_keys(shingles: Hashes) -> Hashes:
     Args:
         shingles: sorted, each once; a page without any gets keys of its own kind, all `EMPTY`.
     """
+    kernels = load_kernels()
+    if kernels is not None:
+        return kernels.band_keys(shingles, _DONORS)
     if not len(shingles):
         return np.full(BANDS, EMPTY)
     at = np.searchsorted(shingles, _BOUNDS)

@@ -10,6 +10,9 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
+from copydesk.corpus._characters import UNSPACED
+from copydesk.corpus._kernels import load_kernels
+
 # Control characters other than tab and newline, and byte-order marks inside the text.
 _INVISIBLE: Final = dict.fromkeys(
     [c for c in range(0xA0) if unicodedata.category(chr(c)) == "Cc" and chr(c) not in "\t\n"]
@@ -27,8 +30,8 @@ _HEADING: Final = re.compile(r"(#{1,6})[ \t]+(\S.*)")
 _LINK_TARGET: Final = re.compile(r"\]\([^()\n]*(?:\([^()\n]*\)[^()\n]*)?\)")
 _ADDRESS: Final = re.compile(r"(?:https?://|www\.)[^\s<>()\[\]]+")
 _TAG: Final = re.compile(r"</?[A-Za-z!][^<>\n]*>")
-# Chinese and Japanese are written without spaces: each of their characters counts as a word.
-_UNSPACED: Final = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+_SIGNS_OF_MARKUP: Final = ("](", "<", "http", "www.")
+_SURE_WORD: Final = re.compile(r"[A-Za-z0-9]\S*")
 _DASHES: Final = re.compile("[\u2013\u2014\u2015\u2026|/]|--+")
 _EDGES: Final = string.punctuation + "".join(
     map(chr, [0xA1, 0xAB, 0xB7, 0xBB, 0xBF, *range(0x2010, 0x2028), *range(0x2030, 0x205F)])
@@ -40,6 +43,8 @@ def clean_text(text: str) -> str:
 
     More than two blank lines become one. Two blanks at a line's end stay where they break a line.
     """
+    if _is_tidy(text):
+        return text
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     raw = text.encode("utf-8", "surrogatepass")
     if len(raw.translate(None, _CONTROLS)) < len(raw) or _RARE_CONTROLS.search(raw):
@@ -58,6 +63,16 @@ def clean_text(text: str) -> str:
         blank = 0
         kept.append(f"{bare}  " if line.endswith("  ") and following.strip() else bare)
     return "\n".join(kept).strip()
+
+
+def _is_tidy(text: str) -> bool:
+    """Whether nothing is to be done, as far as that can be told at once."""
+    if text.isascii() and text.isprintable():
+        return text == text.strip()
+    kernels = load_kernels()
+    if kernels is None or not unicodedata.is_normalized("NFC", text):
+        return False
+    return kernels.is_tidy(text.encode("utf-8", "surrogatepass"))
 
 
 def _stream_safe(run: re.Match[str]) -> str:
@@ -136,13 +151,28 @@ def _each_word(text: str) -> Iterator[str]:
 
 def spaced_out(text: str) -> str:
     """`text` with blanks around each character of a script that is written without them."""
-    return _UNSPACED.sub(r" \g<0> ", text)
+    return UNSPACED.sub(r" \g<0> ", text)
 
 
 def has_words(text: str, fewest: int) -> bool:
     """Whether `text` has so many words of prose; of a long text its start tells."""
     start = text[: 40 * fewest].rpartition("\n")[0]
+    if _holds_surely(start, fewest):
+        return True
     return _holds(start, fewest) or _holds(text, fewest)
+
+
+def _holds_surely(text: str, fewest: int) -> bool:
+    """Whether lines without anything to take out hold so many words, between blanks alone."""
+    if "```" in text or "~~~" in text:
+        return False
+    found = 0
+    for line in text.split("\n"):
+        if not any(sign in line for sign in _SIGNS_OF_MARKUP):
+            found += len(_SURE_WORD.findall(line))
+            if found >= fewest:
+                return True
+    return False
 
 
 def _holds(text: str, fewest: int) -> bool:

@@ -1,4 +1,4 @@
-"""A shared library from one source file, by the compiler that the machine has."""
+"""A shared library from source files, by the compiler that the machine has."""
 
 import contextlib
 import functools
@@ -34,11 +34,13 @@ _SECONDS = 120.0
 """Within which a compiler must have ended."""
 
 
-def build_library(source: Path, *, cache: Path) -> Path | None:
-    """The library of a source file, compiled unless it is in the cache.
+def build_library(source: Path, *more: Path, cache: Path) -> Path | None:
+    """The library of some source files, compiled unless it is in the cache.
 
     Args:
         source: of C++17, which may use OpenMP; it runs on the threads that torch runs on.
+        more: sources too, and the headers (`.hpp`) that they include, which lie beside them: the
+            cache knows a library by the bytes of all of them.
         cache: the user's cache folder; libraries lie in `kernels` in it.
 
     Returns:
@@ -49,22 +51,22 @@ def build_library(source: Path, *, cache: Path) -> Path | None:
         _LOG.info("There is no C++ compiler: %s is done without", source.stem)
         return None
     try:
-        return _built(source, compiler, cache / "kernels")
+        return _built((source, *more), compiler, cache / "kernels")
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", "") or str(error)
         _LOG.warning("%s could not be built: %s", source.name, str(said)[-500:])
         return None
 
 
-def _built(source: Path, compiler: str, folder: Path) -> Path:
+def _built(files: tuple[Path, ...], compiler: str, folder: Path) -> Path:
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, text=True, check=True, timeout=_SECONDS
     ).stdout
     openmp = openmp_library()  # torch's own: one pool of threads and not two
     libraries = [] if openmp is None else [str(openmp)]
-    known = [
-        source.read_bytes(), version, *FLAGS, *libraries, platform.machine(), _processor()
-    ]  # fmt: skip
+    content = [file.read_bytes() for file in files]
+    known = [*content, version, *FLAGS, *libraries, platform.machine(), _processor()]
+    sources = [str(file) for file in files if file.suffix != ".hpp"]
     digest = hashlib.sha256(repr(known).encode()).hexdigest()[:24]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = folder / f"{digest}.so"
@@ -74,7 +76,7 @@ def _built(source: Path, compiler: str, folder: Path) -> Path:
     os.close(descriptor)
     try:
         subprocess.run(
-            [compiler, *FLAGS, str(source), "-o", name, *libraries],
+            [compiler, *FLAGS, *sources, "-o", name, *libraries],
             capture_output=True,
             text=True,
             check=True,

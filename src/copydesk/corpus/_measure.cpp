@@ -1,0 +1,469 @@
+// A text measured as `_signals` measures it: words, lines, repetition, and the hashes of its 5-word
+// runs. What is counted is written as whole numbers, from which Python makes the shares.
+
+#include "_bytes.hpp"
+
+namespace copydesk {
+namespace {
+
+constexpr int PLACE_BITS = 17;
+constexpr int SHINGLE_WORDS = 5;
+constexpr int LONGEST_RUN = 10;
+
+// A byte's part in words and lines.
+constexpr uint8_t WORD = 1, SPACE = 2, LETTER = 4, END = 8, BULLET = 16;
+
+struct Classes {
+    uint8_t of[256] = {};
+    constexpr Classes() {
+        for (int b = 0; b < 256; ++b) {
+            const int folded = b & ~0x20;
+            const bool letter = b >= 0x80 || (folded >= 'A' && folded <= 'Z');
+            if (letter) of[b] |= LETTER;
+            if (letter || (b >= '0' && b <= '9')) of[b] |= WORD;
+        }
+        for (char c : {' ', '\t', '\n'}) of[uint8_t(c)] |= SPACE;
+        for (char c : {'.', '!', '?', '"', '\'', ':', ';', ')', '*', '_'}) of[uint8_t(c)] |= END;
+        for (char c : {'-', '*', '+'}) of[uint8_t(c)] |= BULLET;
+    }
+};
+constexpr Classes CLASSES;
+
+// The counts of a text; the order is that of `Counts` in `_signals.py`.
+struct Counts {
+    int64_t words, characters, symbols, lettered, stop_words, newlines;
+    int64_t lines, bullets, dotted, punctuated, brief, repeated, repeated_bytes, line_bytes;
+    int64_t top[3];
+    int64_t doubled[6];
+};
+static_assert(sizeof(Counts) == 23 * sizeof(int64_t));
+
+// How often a hash occurs, and the first place of it.
+struct Slot {
+    uint64_t key;
+    uint32_t count;
+    uint32_t place;
+};
+
+struct Scratch {
+    std::vector<uint8_t> text, spaced;
+    std::vector<uint64_t> words, run, hashes;
+    std::vector<int64_t> sums;
+    std::vector<int32_t> depth;
+    std::vector<Slot> slots;
+    std::vector<uint32_t> starts;
+};
+
+Scratch& scratch() {
+    static thread_local Scratch kept;
+    return kept;
+}
+
+// --- The words that a reader sees: `prose`, after fenced code. All is written in place, since
+// nothing is replaced by more bytes than it had.
+
+using Bytes = std::vector<uint8_t>;
+
+// The end of what `match` finds at each byte `sign`, replaced by `instead`.
+template <typename Match>
+void replace(Bytes& text, uint8_t sign, const char* instead, Match match) {
+    uint8_t* const start = text.data();
+    const uint8_t* const end = start + text.size();
+    const uint8_t* from = start;
+    uint8_t* to = start;
+    const size_t size = std::strlen(instead);
+    while (from < end) {
+        const void* found = std::memchr(from, sign, size_t(end - from));
+        const uint8_t* at = found ? static_cast<const uint8_t*>(found) : end;
+        const uint8_t* past = found ? match(at, end) : nullptr;
+        const uint8_t* copied = found && !past ? at + 1 : at;
+        if (to != from) std::memmove(to, from, size_t(copied - from));
+        to += copied - from;
+        from = copied;
+        if (past) {
+            std::memcpy(to, instead, size);
+            to += size;
+            from = past;
+        }
+    }
+    text.resize(size_t(to - start));
+}
+
+const uint8_t* past_level(const uint8_t* s, const uint8_t* end) {
+    while (s < end && *s != '(' && *s != ')' && *s != '\n') ++s;
+    return s;
+}
+
+// `\]\([^()\n]*(?:\([^()\n]*\)[^()\n]*)?\)`
+const uint8_t* past_target(const uint8_t* s, const uint8_t* end) {
+    if (end - s < 3 || s[1] != '(') return nullptr;
+    s = past_level(s + 2, end);
+    if (s < end && *s == '(') {
+        s = past_level(s + 1, end);
+        if (s == end || *s != ')') return nullptr;
+        s = past_level(s + 1, end);
+    }
+    return s < end && *s == ')' ? s + 1 : nullptr;
+}
+
+// `https?://[^\s<>()\[\]]+`
+const uint8_t* past_address(const uint8_t* kinds, const uint8_t* s, const uint8_t* end) {
+    if (end - s < 8 || std::memcmp(s, "http", 4) != 0) return nullptr;
+    s += s[4] == 's' ? 5 : 4;
+    if (end - s < 4 || std::memcmp(s, "://", 3) != 0) return nullptr;
+    const uint8_t* const first = s += 3;
+    while (s < end) {
+        if (*s < 0x80 && std::strchr("<>()[]", *s) && *s) break;
+        const Character next = character(s, end);
+        if (is_blank(kinds, next.code)) break;
+        s += next.size;
+    }
+    return s > first ? s : nullptr;
+}
+
+// `</?[A-Za-z!][^<>\n]*>`
+const uint8_t* past_tag(const uint8_t* s, const uint8_t* end) {
+    ++s;
+    if (s < end && *s == '/') ++s;
+    if (s == end || !(is_letter(*s) || *s == '!')) return nullptr;
+    ++s;
+    while (s < end && *s != '<' && *s != '>' && *s != '\n') ++s;
+    return s < end && *s == '>' ? s + 1 : nullptr;
+}
+
+// What a mark outside ASCII is in ASCII; none is longer there.
+const char* spelling(const uint8_t* s, const uint8_t* end) {
+    if (end - s >= 2 && s[0] == 0xc2) {
+        switch (s[1]) {
+            case 0xa0: case 0xb7: return " ";
+            case 0xab: case 0xbb: return "\"";
+        }
+    }
+    if (end - s >= 3 && s[0] == 0xe2 && s[1] == 0x80) {
+        switch (s[2]) {
+            case 0x98: case 0x99: return "'";
+            case 0x9c: case 0x9d: return "\"";
+            case 0x93: case 0x94: return " - ";
+            case 0xa6: return "...";
+            case 0xa2: return "*";
+        }
+    }
+    return nullptr;
+}
+
+void spell(Bytes& text) {
+    const uint8_t* from = text.data();
+    const uint8_t* const end = from + text.size();
+    uint8_t* to = text.data();
+    while (from < end) {
+        if (*from < 0x80) {
+            *to++ = *from++;
+            continue;
+        }
+        const char* plain = spelling(from, end);
+        if (plain) {
+            from += *from == 0xc2 ? 2 : 3;
+            for (; *plain; ++plain) *to++ = uint8_t(*plain);
+        } else {
+            *to++ = *from++;
+        }
+    }
+    text.resize(size_t(to - text.data()));
+}
+
+void take_prose(const uint8_t* kinds, const uint8_t* raw, int64_t size, Bytes& text) {
+    text.assign(raw, raw + size);
+    replace(text, ']', "] ", past_target);
+    replace(text, 'h', " ", [kinds](const uint8_t* s, const uint8_t* end) {
+        return past_address(kinds, s, end);
+    });
+    replace(text, '<', " ", past_tag);
+    spell(text);
+}
+
+// Lower case in ASCII, and blanks around characters of scripts that are written without them: but
+// only where one of their usual first bytes stands, as `_encoded` has it.
+void space_out(const uint8_t* kinds, const Bytes& text, Bytes& spaced) {
+    bool any = false;
+    for (uint8_t b : text) any |= b >= 0xe3 && b <= 0xe9;
+    spaced.clear();
+    if (!any) {
+        spaced.resize(text.size());
+        for (size_t at = 0; at < text.size(); ++at) spaced[at] = lower(text[at]);
+        return;
+    }
+    const uint8_t* s = text.data();
+    const uint8_t* const end = s + text.size();
+    while (s < end) {
+        const Character next = character(s, end);
+        const bool apart = kinds[next.code] & UNSPACED;
+        if (apart) spaced.push_back(' ');
+        for (int64_t at = 0; at < next.size; ++at) spaced.push_back(lower(s[at]));
+        if (apart) spaced.push_back(' ');
+        s += next.size;
+    }
+}
+
+int64_t count_of(const Bytes& text, const char* sign) {
+    const size_t size = std::strlen(sign);
+    int64_t found = 0;
+    const uint8_t* s = text.data();
+    const uint8_t* const end = s + text.size();
+    while (size_t(end - s) >= size) {
+        const void* at = std::memchr(s, sign[0], size_t(end - s) - size + 1);
+        if (!at) break;
+        s = static_cast<const uint8_t*>(at);
+        const bool here = std::memcmp(s, sign, size) == 0;
+        found += here;
+        s += here ? size : 1;
+    }
+    return found;
+}
+
+// --- Words
+
+// Their hashes; `counts` and `sums` are filled where they are wanted.
+void take_words(const Bytes& raw, std::vector<uint64_t>& words, const uint64_t* stops,
+                Counts* counts, std::vector<int64_t>* sums) {
+    const Polynomial& powers = polynomial(int64_t(raw.size()));
+    words.clear();
+    int64_t size = 0, characters = 0, total = 0;
+    uint64_t sum = 0;
+    uint8_t seen = 0;
+    uint32_t stopped = 0;
+    auto end_word = [&] {
+        if (!size) return;
+        const uint64_t hash = mixed(sum);
+        words.push_back(hash);
+        if (counts) {
+            total += characters;
+            sums->push_back(total);
+            counts->lettered += (seen & LETTER) != 0;
+            if (size <= 4)
+                for (int stop = 0; stop < 8; ++stop)
+                    stopped |= uint32_t(hash == stops[stop]) << stop;
+        }
+        size = characters = 0;
+        sum = 0;
+        seen = 0;
+    };
+    if (sums) sums->assign(1, 0);
+    for (uint8_t b : raw) {
+        const uint8_t own = CLASSES.of[b];
+        if (own & WORD) {
+            sum += powers.term(b, size++);
+            characters += (b & 0xc0) != 0x80;
+            seen |= own;
+        } else if (own & SPACE) {
+            end_word();
+        }
+    }
+    end_word();
+    if (counts) {
+        counts->words = int64_t(words.size());
+        counts->characters = total;
+        for (; stopped; stopped &= stopped - 1) ++counts->stop_words;
+    }
+}
+
+// --- Repetition
+
+void clear_slots(std::vector<Slot>& slots, size_t count) {
+    size_t size = 16;
+    while (size < 2 * count) size *= 2;
+    slots.assign(size, Slot{0, 0, 0});
+}
+
+Slot& slot_of(std::vector<Slot>& slots, uint64_t key) {
+    const size_t mask = slots.size() - 1;
+    size_t at = size_t(key ^ key >> 29) & mask;
+    while (slots[at].count && slots[at].key != key) at = (at + 1) & mask;
+    slots[at].key = key;
+    return slots[at];
+}
+
+// A place among the runs, as `_grouped` keeps it beside the hash.
+inline uint32_t kept_place(size_t at) { return uint32_t(at) & ((1u << PLACE_BITS) - 1); }
+
+// Occurrences of the most frequent run times its characters; 0 where none recurs.
+int64_t top_of(Scratch& own, size_t runs, int n) {
+    clear_slots(own.slots, runs);
+    for (size_t at = 0; at < runs; ++at) {
+        Slot& slot = slot_of(own.slots, own.hashes[at] >> PLACE_BITS);
+        const uint32_t place = kept_place(at);
+        slot.place = slot.count ? std::min(slot.place, place) : place;
+        ++slot.count;
+    }
+    int64_t most = 1, longest = 0;
+    for (const Slot& slot : own.slots) {
+        if (slot.count < 2 || slot.count < most) continue;
+        const int64_t here = own.sums[slot.place + size_t(n)] - own.sums[slot.place];
+        longest = slot.count > most ? here : std::max(longest, here);
+        most = slot.count;
+    }
+    return most * longest;
+}
+
+// Characters of words inside runs that occurred before.
+int64_t doubled_of(Scratch& own, size_t runs, int n) {
+    clear_slots(own.slots, runs);
+    own.depth.assign(own.sums.size(), 0);
+    bool any = false;
+    for (size_t at = 0; at < runs; ++at) {
+        Slot& slot = slot_of(own.slots, own.hashes[at] >> PLACE_BITS);
+        uint32_t place = kept_place(at);
+        if (slot.count++ == 0) {
+            slot.place = place;
+            continue;
+        }
+        if (place < slot.place) std::swap(place, slot.place);
+        ++own.depth[place];
+        --own.depth[place + size_t(n)];
+        any = true;
+    }
+    int64_t found = 0, depth = 0;
+    for (size_t at = 0; any && at + 1 < own.sums.size(); ++at) {
+        depth += own.depth[at];
+        if (depth > 0) found += own.sums[at + 1] - own.sums[at];
+    }
+    return found;
+}
+
+// One run more of words in each of `own.run`, and their hashes: how many runs of `n` there are.
+size_t lengthen(Scratch& own, size_t n) {
+    const size_t words = own.words.size();
+    if (words < n) return 0;
+    const size_t runs = words - n + 1;
+    own.hashes.resize(runs);
+    for (size_t at = 0; at < runs; ++at) {
+        own.run[at] = own.run[at] * STEP + own.words[at + n - 1];
+        own.hashes[at] = mixed(own.run[at]);
+    }
+    return runs;
+}
+
+// The hashes in order, each once. They are spread evenly, so a place by the first bits is near.
+int64_t put_in_order(Scratch& own, size_t count, uint64_t* out) {
+    int bits = 1;
+    while ((size_t(1) << bits) < count && bits < 20) ++bits;
+    const int shift = 64 - bits;
+    own.starts.assign((size_t(1) << bits) + 1, 0);
+    for (size_t at = 0; at < count; ++at) ++own.starts[(own.hashes[at] >> shift) + 1];
+    for (size_t at = 1; at < own.starts.size(); ++at) own.starts[at] += own.starts[at - 1];
+    for (size_t at = 0; at < count; ++at) out[own.starts[own.hashes[at] >> shift]++] = own.hashes[at];
+    size_t start = 0;
+    for (size_t bin = 0; bin + 1 < own.starts.size(); ++bin) {
+        const size_t end = own.starts[bin];
+        if (end - start > 1) std::sort(out + start, out + end);
+        start = end;
+    }
+    return std::unique(out, out + count) - out;
+}
+
+// Of a text with fewer words than a shingle: one hash of all of them, where there are any.
+int64_t put_whole(const std::vector<uint64_t>& words, uint64_t* out) {
+    if (words.empty()) return 0;
+    uint64_t run = words[0];
+    for (size_t at = 1; at < words.size(); ++at) run = run * STEP + words[at];
+    out[0] = mixed(run);
+    return 1;
+}
+
+int64_t take_runs(Scratch& own, Counts& counts, uint64_t* shingles) {
+    own.run = own.words;
+    int64_t made = 0;
+    for (int n = 2; n <= LONGEST_RUN; ++n) {
+        const size_t runs = lengthen(own, size_t(n));
+        if (n < SHINGLE_WORDS) {
+            counts.top[n - 2] = top_of(own, runs, n);
+            continue;
+        }
+        counts.doubled[n - SHINGLE_WORDS] = doubled_of(own, runs, n);
+        if (n > SHINGLE_WORDS) continue;
+        made = runs ? put_in_order(own, runs, shingles) : put_whole(own.words, shingles);
+        // Longer runs only where they can be over a tenth: characters may be none, then it is one.
+        if (10 * counts.doubled[0] <= std::max<int64_t>(1, counts.characters)) break;
+    }
+    return made;
+}
+
+// --- Lines
+
+void take_lines(Scratch& own, Counts& counts) {
+    const Bytes& raw = own.spaced;
+    const Polynomial& powers = polynomial(int64_t(raw.size()));
+    clear_slots(own.slots, size_t(std::count(raw.begin(), raw.end(), '\n')) + 1);
+    const uint8_t* const text = raw.data();
+    const uint8_t* const text_end = text + raw.size();
+    for (const uint8_t* s = text; s < text_end;) {
+        const void* found = std::memchr(s, '\n', size_t(text_end - s));
+        const uint8_t* const end = found ? static_cast<const uint8_t*>(found) : text_end;
+        const uint8_t* first = s;
+        const uint8_t* past = end;
+        s = end < text_end ? end + 1 : text_end;
+        while (first < past && CLASSES.of[*first] & SPACE) ++first;
+        while (past > first && CLASSES.of[past[-1]] & SPACE) --past;
+        bool worded = false;
+        for (const uint8_t* b = first; b < past && !worded; ++b) worded = CLASSES.of[*b] & WORD;
+        if (!worded) continue;
+        const int64_t size = past - first;
+        ++counts.lines;
+        counts.bullets += CLASSES.of[*first] & BULLET && first + 1 < text_end && first[1] == ' ';
+        counts.dotted += size >= 3 && past[-1] == '.' && past[-2] == '.' && past[-3] == '.';
+        counts.punctuated += (CLASSES.of[past[-1]] & END) != 0;
+        counts.brief += size <= 30;
+        counts.line_bytes += size;
+        Slot& slot = slot_of(own.slots, powers.hash(first, size));
+        if (slot.count++) {
+            ++counts.repeated;
+            counts.repeated_bytes += size;
+        }
+    }
+}
+
+void take_text(const uint8_t* kinds, const uint8_t* raw, int64_t size, Scratch& own) {
+    take_prose(kinds, raw, size, own.text);
+    space_out(kinds, own.text, own.spaced);
+}
+
+}  // namespace
+}  // namespace copydesk
+
+using namespace copydesk;
+
+// How many shingles were written, or NO_ROOM or NO_MEMORY. `raw` is a text without fenced code;
+// `stops` are the hashes of eight words of at most four bytes.
+extern "C" int64_t copydesk_measure(const uint8_t* kinds, const uint8_t* raw, int64_t size,
+                                    const uint64_t* stops, int64_t* numbers, uint64_t* shingles,
+                                    int64_t room) try {
+    Scratch& own = scratch();
+    take_text(kinds, raw, size, own);
+    Counts counts = {};
+    std::fill(std::begin(counts.doubled), std::end(counts.doubled), -1);
+    counts.symbols = count_of(own.text, "#") - count_of(own.text, "# ") -
+                     count_of(own.text, "##") + count_of(own.text, "...");
+    counts.newlines = count_of(own.text, "\n");
+    take_words(own.spaced, own.words, stops, &counts, &own.sums);
+    if (counts.words > room) return NO_ROOM;
+    const int64_t made = take_runs(own, counts, shingles);
+    take_lines(own, counts);
+    std::memcpy(numbers, &counts, sizeof counts);
+    return made;
+} catch (const std::bad_alloc&) {
+    return NO_MEMORY;
+}
+
+// The shingles alone; as above.
+extern "C" int64_t copydesk_shingles(const uint8_t* kinds, const uint8_t* raw, int64_t size,
+                                     uint64_t* shingles, int64_t room) try {
+    Scratch& own = scratch();
+    take_text(kinds, raw, size, own);
+    take_words(own.spaced, own.words, nullptr, nullptr, nullptr);
+    if (int64_t(own.words.size()) > room) return NO_ROOM;
+    own.run = own.words;
+    size_t runs = 0;
+    for (int n = 2; n <= SHINGLE_WORDS; ++n) runs = lengthen(own, size_t(n));
+    return runs ? put_in_order(own, runs, shingles) : put_whole(own.words, shingles);
+} catch (const std::bad_alloc&) {
+    return NO_MEMORY;
+}
