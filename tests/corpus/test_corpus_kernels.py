@@ -16,6 +16,7 @@ from copydesk.corpus import (
     _boilerplate,
     _kernels,
     _language,
+    _lines,
     _secrets,
     _shards,
     _signals,
@@ -25,10 +26,11 @@ from copydesk.corpus import (
 )
 from copydesk.corpus._characters import character_kinds
 from copydesk.corpus._kernels import Kernels, load_kernels
+from copydesk.records import Document
 
 T = TypeVar("T")
 
-CALLERS = (_boilerplate, _language, _secrets, _shards, _signals, _sketches, _words)
+CALLERS = (_boilerplate, _language, _lines, _secrets, _shards, _signals, _sketches, _words)
 SPARSE = settings(max_examples=150, deadline=None, database=None)
 
 PIECES = (
@@ -156,6 +158,13 @@ def test_texts_are_cleaned_and_hashed_alike(text: str) -> None:
     cleaned = _words.clean_text(text)
     assert _words.clean_text(cleaned) == cleaned
     assert same(_shards.text_hash, text)
+
+
+@SPARSE
+@given(st.one_of(TEXTS, st.text(st.characters(codec="utf-8", max_codepoint=0x80), max_size=200)))
+def test_pages_are_written_alike(text: str) -> None:
+    page = {"id": "p", "client": ', "text": ""', "title": text, "format": "blog", "source": "s"}
+    assert same(lambda of: _lines.material_line(Document(**page, text=of, sha256="0")), text)
 
 
 @SPARSE

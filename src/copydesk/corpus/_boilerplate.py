@@ -33,10 +33,14 @@ def site_name(url: str | None, client: str) -> str:
 
 
 def shared_lines(text: str) -> tuple[Hashes, list[int]]:
-    """The lines that may be a template's, of prose and not headings: (hashes, numbers from 0)."""
-    kernels = load_kernels()
+    """The lines that may be a template's, of prose and not headings: (hashes, numbers from 0).
+
+    Raises:
+        UnicodeEncodeError: the text holds half of a surrogate pair.
+    """
+    raw, kernels = text.encode(), load_kernels()
     if kernels is not None:
-        return kernels.lines(text.encode())
+        return kernels.lines(raw)
     lines = text.split("\n")
     numbers = [number for number, line in enumerate(lines) if _may_recur(line)]
     return line_hashes([lines[number] for number in numbers]), numbers

@@ -58,10 +58,21 @@ inline int64_t blank_before(const uint8_t* kinds, const uint8_t* start, const ui
     return found.size == s - first && is_blank(kinds, found.code) ? found.size : 0;
 }
 
+// The first byte outside ASCII from `s` on, or the end.
+inline const uint8_t* past_ascii(const uint8_t* s, const uint8_t* end) {
+    for (; end - s >= 8; s += 8) {
+        uint64_t eight;
+        std::memcpy(&eight, s, 8);
+        if (eight & 0x8080808080808080u) break;
+    }
+    while (s < end && *s < 0x80) ++s;
+    return s;
+}
+
 inline bool is_digit(uint8_t b) { return b >= '0' && b <= '9'; }
 inline bool is_upper(uint8_t b) { return b >= 'A' && b <= 'Z'; }
 inline bool is_letter(uint8_t b) { return is_upper(b & ~0x20); }
-inline uint8_t lower(uint8_t b) { return is_upper(b) ? b | 0x20 : b; }
+inline uint8_t lower(uint8_t b) { return uint8_t(b + (uint8_t(b - 'A') < 26) * 0x20); }
 
 // The value of each byte, and the powers of the base, in which a span's hash is a polynomial.
 class Polynomial {

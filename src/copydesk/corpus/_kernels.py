@@ -22,7 +22,7 @@ Places = NDArray[np.int64]
 
 _FILES: Final = tuple(
     Path(__file__).with_name(name)
-    for name in ("_measure.cpp", "_search.cpp", "_sketch.cpp", "_bytes.hpp")
+    for name in ("_measure.cpp", "_search.cpp", "_sketch.cpp", "_bytes.hpp", "_prose.hpp")
 )
 _NUMBERS: Final = 23
 """Of `Counts` in `_measure.cpp`."""
@@ -66,7 +66,9 @@ class Kernels:
         self._lines = bind(loaded, "copydesk_lines", "ppippi", "i")
         self._suspects = bind(loaded, "copydesk_suspects", "pipippi", "i")
         self._is_tidy = bind(loaded, "copydesk_is_tidy", "ppi", "i")
+        self._may_hold_code = bind(loaded, "copydesk_may_hold_code", "pi", "i")
         self._squeeze = bind(loaded, "copydesk_squeeze", "pip", "i")
+        self._escape = bind(loaded, "copydesk_escape", "pipi", "i")
         self._band_keys = bind(loaded, "copydesk_band_keys", "pipip")
         self._language = bind(loaded, "copydesk_language", "ppip", "i")
         self._table = character_kinds()  # the pointer lives as long as this
@@ -135,6 +137,20 @@ class Kernels:
         """The words in lower case, as far as they are ASCII, with one blank between them."""
         out = np.empty(len(raw), dtype=np.uint8)
         return out[: self._squeeze(raw, len(raw), out.ctypes.data)].data
+
+    def may_hold_code(self, raw: bytes) -> bool:
+        """Whether three backticks or tildes in a row stand anywhere."""
+        return bool(self._may_hold_code(raw, len(raw)))
+
+    def escape(self, raw: bytes) -> bytes:
+        """The text as the inside of a JSON string, where what is not ASCII stays as it is."""
+        room = 2 * len(raw) + 6
+        while True:
+            out = np.empty(room, dtype=np.uint8)
+            made = self._escape(raw, len(raw), out.ctypes.data, room)
+            if made >= 0:
+                return out[:made].tobytes()
+            room = 6 * len(raw) + 6  # every byte a control character
 
     def band_keys(self, shingles: Hashes, donors: Places) -> Hashes:
         """The keys of `_sketches`, of shingles in order; `donors` [turns, bins] to borrow from."""

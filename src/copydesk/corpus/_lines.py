@@ -6,16 +6,20 @@ before there were chats. A reader that meets a record it does not know is told t
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from copydesk.corpus._kernels import load_kernels
 from copydesk.errors import Damaged
 from copydesk.records import Chat, Document, Material, Rejection
 
+_NO_TEXT: Final = ', "text": ""'
+"""Inside a string no such quotes stand without a backslash."""
 _CHAT: Final = "chat/1"
+_FIELDS: Final = tuple(field.name for field in fields(Document))
 _ALWAYS: Final = frozenset({"date", "keyword"})
 _DOCUMENTS: Final = TypeAdapter(Document)
 _CHATS: Final = TypeAdapter(Chat)
@@ -29,7 +33,14 @@ def write_material(path: Path, material: Iterable[Material]) -> None:
 
 def material_line(item: Material) -> bytes:
     """The line that `write_material` writes."""
-    return _line(material_fields(item)).encode()
+    kernels = load_kernels()
+    if kernels is None or isinstance(item, Chat):
+        return _line(material_fields(item)).encode()
+    # The text is nearly all of it: the rest is written around its place.
+    before, place, after = _line(material_fields(replace(item, text=""))).partition(_NO_TEXT)
+    assert place
+    text = kernels.escape(item.text.encode())
+    return b"".join((before.encode(), _NO_TEXT[:-1].encode(), text, b'"', after.encode()))
 
 
 def material_fields(item: Material) -> Mapping[str, object]:
@@ -38,10 +49,10 @@ def material_fields(item: Material) -> Mapping[str, object]:
     What is not known of a page's provenance is left out: so pages from before it was recorded give
     the bytes that they gave then.
     """
-    fields = asdict(item)
     if isinstance(item, Chat):
-        return fields | {"record": _CHAT}
-    return {name: value for name, value in fields.items() if value is not None or name in _ALWAYS}
+        return asdict(item) | {"record": _CHAT}
+    values = ((name, getattr(item, name)) for name in _FIELDS)
+    return {name: value for name, value in values if value is not None or name in _ALWAYS}
 
 
 def rejection_line(rejection: Rejection) -> bytes:

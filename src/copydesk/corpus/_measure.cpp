@@ -2,6 +2,7 @@
 // runs. What is counted is written as whole numbers, from which Python makes the shares.
 
 #include "_bytes.hpp"
+#include "_prose.hpp"
 
 namespace copydesk {
 namespace {
@@ -46,162 +47,17 @@ struct Slot {
 };
 
 struct Scratch {
-    std::vector<uint8_t> text, spaced;
+    Bytes text, spaced, letters, seen;
     std::vector<uint64_t> words, run, hashes;
     std::vector<int64_t> sums;
     std::vector<int32_t> depth;
     std::vector<Slot> slots;
-    std::vector<uint32_t> starts;
+    std::vector<uint32_t> starts, places;
 };
 
 Scratch& scratch() {
     static thread_local Scratch kept;
     return kept;
-}
-
-// --- The words that a reader sees: `prose`, after fenced code. All is written in place, since
-// nothing is replaced by more bytes than it had.
-
-using Bytes = std::vector<uint8_t>;
-
-// The end of what `match` finds at each byte `sign`, replaced by `instead`.
-template <typename Match>
-void replace(Bytes& text, uint8_t sign, const char* instead, Match match) {
-    uint8_t* const start = text.data();
-    const uint8_t* const end = start + text.size();
-    const uint8_t* from = start;
-    uint8_t* to = start;
-    const size_t size = std::strlen(instead);
-    while (from < end) {
-        const void* found = std::memchr(from, sign, size_t(end - from));
-        const uint8_t* at = found ? static_cast<const uint8_t*>(found) : end;
-        const uint8_t* past = found ? match(at, end) : nullptr;
-        const uint8_t* copied = found && !past ? at + 1 : at;
-        if (to != from) std::memmove(to, from, size_t(copied - from));
-        to += copied - from;
-        from = copied;
-        if (past) {
-            std::memcpy(to, instead, size);
-            to += size;
-            from = past;
-        }
-    }
-    text.resize(size_t(to - start));
-}
-
-const uint8_t* past_level(const uint8_t* s, const uint8_t* end) {
-    while (s < end && *s != '(' && *s != ')' && *s != '\n') ++s;
-    return s;
-}
-
-// `\]\([^()\n]*(?:\([^()\n]*\)[^()\n]*)?\)`
-const uint8_t* past_target(const uint8_t* s, const uint8_t* end) {
-    if (end - s < 3 || s[1] != '(') return nullptr;
-    s = past_level(s + 2, end);
-    if (s < end && *s == '(') {
-        s = past_level(s + 1, end);
-        if (s == end || *s != ')') return nullptr;
-        s = past_level(s + 1, end);
-    }
-    return s < end && *s == ')' ? s + 1 : nullptr;
-}
-
-// `https?://[^\s<>()\[\]]+`
-const uint8_t* past_address(const uint8_t* kinds, const uint8_t* s, const uint8_t* end) {
-    if (end - s < 8 || std::memcmp(s, "http", 4) != 0) return nullptr;
-    s += s[4] == 's' ? 5 : 4;
-    if (end - s < 4 || std::memcmp(s, "://", 3) != 0) return nullptr;
-    const uint8_t* const first = s += 3;
-    while (s < end) {
-        if (*s < 0x80 && std::strchr("<>()[]", *s) && *s) break;
-        const Character next = character(s, end);
-        if (is_blank(kinds, next.code)) break;
-        s += next.size;
-    }
-    return s > first ? s : nullptr;
-}
-
-// `</?[A-Za-z!][^<>\n]*>`
-const uint8_t* past_tag(const uint8_t* s, const uint8_t* end) {
-    ++s;
-    if (s < end && *s == '/') ++s;
-    if (s == end || !(is_letter(*s) || *s == '!')) return nullptr;
-    ++s;
-    while (s < end && *s != '<' && *s != '>' && *s != '\n') ++s;
-    return s < end && *s == '>' ? s + 1 : nullptr;
-}
-
-// What a mark outside ASCII is in ASCII; none is longer there.
-const char* spelling(const uint8_t* s, const uint8_t* end) {
-    if (end - s >= 2 && s[0] == 0xc2) {
-        switch (s[1]) {
-            case 0xa0: case 0xb7: return " ";
-            case 0xab: case 0xbb: return "\"";
-        }
-    }
-    if (end - s >= 3 && s[0] == 0xe2 && s[1] == 0x80) {
-        switch (s[2]) {
-            case 0x98: case 0x99: return "'";
-            case 0x9c: case 0x9d: return "\"";
-            case 0x93: case 0x94: return " - ";
-            case 0xa6: return "...";
-            case 0xa2: return "*";
-        }
-    }
-    return nullptr;
-}
-
-void spell(Bytes& text) {
-    const uint8_t* from = text.data();
-    const uint8_t* const end = from + text.size();
-    uint8_t* to = text.data();
-    while (from < end) {
-        if (*from < 0x80) {
-            *to++ = *from++;
-            continue;
-        }
-        const char* plain = spelling(from, end);
-        if (plain) {
-            from += *from == 0xc2 ? 2 : 3;
-            for (; *plain; ++plain) *to++ = uint8_t(*plain);
-        } else {
-            *to++ = *from++;
-        }
-    }
-    text.resize(size_t(to - text.data()));
-}
-
-void take_prose(const uint8_t* kinds, const uint8_t* raw, int64_t size, Bytes& text) {
-    text.assign(raw, raw + size);
-    replace(text, ']', "] ", past_target);
-    replace(text, 'h', " ", [kinds](const uint8_t* s, const uint8_t* end) {
-        return past_address(kinds, s, end);
-    });
-    replace(text, '<', " ", past_tag);
-    spell(text);
-}
-
-// Lower case in ASCII, and blanks around characters of scripts that are written without them: but
-// only where one of their usual first bytes stands, as `_encoded` has it.
-void space_out(const uint8_t* kinds, const Bytes& text, Bytes& spaced) {
-    bool any = false;
-    for (uint8_t b : text) any |= b >= 0xe3 && b <= 0xe9;
-    spaced.clear();
-    if (!any) {
-        spaced.resize(text.size());
-        for (size_t at = 0; at < text.size(); ++at) spaced[at] = lower(text[at]);
-        return;
-    }
-    const uint8_t* s = text.data();
-    const uint8_t* const end = s + text.size();
-    while (s < end) {
-        const Character next = character(s, end);
-        const bool apart = kinds[next.code] & UNSPACED;
-        if (apart) spaced.push_back(' ');
-        for (int64_t at = 0; at < next.size; ++at) spaced.push_back(lower(s[at]));
-        if (apart) spaced.push_back(' ');
-        s += next.size;
-    }
 }
 
 int64_t count_of(const Bytes& text, const char* sign) {
@@ -222,48 +78,60 @@ int64_t count_of(const Bytes& text, const char* sign) {
 
 // --- Words
 
-// Their hashes; `counts` and `sums` are filled where they are wanted.
-void take_words(const Bytes& raw, std::vector<uint64_t>& words, const uint64_t* stops,
-                Counts* counts, std::vector<int64_t>* sums) {
-    const Polynomial& powers = polynomial(int64_t(raw.size()));
-    words.clear();
-    int64_t size = 0, characters = 0, total = 0;
-    uint64_t sum = 0;
-    uint8_t seen = 0;
-    uint32_t stopped = 0;
-    auto end_word = [&] {
-        if (!size) return;
-        const uint64_t hash = mixed(sum);
-        words.push_back(hash);
-        if (counts) {
-            total += characters;
-            sums->push_back(total);
-            counts->lettered += (seen & LETTER) != 0;
-            if (size <= 4)
-                for (int stop = 0; stop < 8; ++stop)
-                    stopped |= uint32_t(hash == stops[stop]) << stop;
-        }
-        size = characters = 0;
-        sum = 0;
-        seen = 0;
-    };
-    if (sums) sums->assign(1, 0);
+// The bytes of words alone, and where in them each word begins, the end of the last one included:
+// how many there are. Written without a branch, which would be guessed wrong twice a word.
+size_t part_words(const Bytes& raw, Bytes& letters, std::vector<uint32_t>& starts) {
+    letters.resize(raw.size() + 1);
+    starts.resize(raw.size() / 2 + 3);
+    uint8_t* const to = letters.data();
+    uint32_t* const start = starts.data();
+    uint32_t size = 0, begin = 0, count = 0;
     for (uint8_t b : raw) {
         const uint8_t own = CLASSES.of[b];
-        if (own & WORD) {
-            sum += powers.term(b, size++);
-            characters += (b & 0xc0) != 0x80;
-            seen |= own;
-        } else if (own & SPACE) {
-            end_word();
+        to[size] = b;
+        size += own & WORD;
+        const bool ends = (own & SPACE) && size > begin;
+        start[count] = begin;
+        count += ends;
+        begin = ends ? size : begin;
+    }
+    start[count] = begin;
+    count += size > begin;
+    start[count] = size;
+    return count;
+}
+
+void take_words(Scratch& own, Counts& counts) {
+    const size_t count = part_words(own.spaced, own.letters, own.starts);
+    const Polynomial& powers = polynomial(int64_t(own.letters.size()));
+    own.words.resize(count);
+    own.sums.resize(count + 1);
+    own.sums[0] = 0;
+    for (size_t at = 0; at < count; ++at) {
+        const uint8_t* const word = &own.letters[own.starts[at]];
+        const int64_t size = own.starts[at + 1] - own.starts[at];
+        uint64_t hash = 0;
+        uint32_t characters = 0, seen = 0;
+        for (int64_t place = 0; place < size; ++place) {
+            hash += powers.term(word[place], place);
+            characters += (word[place] & 0xc0) != 0x80;
+            seen |= CLASSES.of[word[place]];
         }
+        own.words[at] = mixed(hash);
+        own.sums[at + 1] = own.sums[at] + characters;
+        counts.lettered += (seen & LETTER) != 0;
     }
-    end_word();
-    if (counts) {
-        counts->words = int64_t(words.size());
-        counts->characters = total;
-        for (; stopped; stopped &= stopped - 1) ++counts->stop_words;
-    }
+    counts.words = int64_t(count);
+    counts.characters = own.sums[count];
+}
+
+int64_t stops_among(const std::vector<uint64_t>& words, const uint64_t* stops) {
+    uint32_t found = 0;
+    for (uint64_t word : words)
+        for (int stop = 0; stop < 8; ++stop) found |= uint32_t(word == stops[stop]) << stop;
+    int64_t count = 0;
+    for (; found; found &= found - 1) ++count;
+    return count;
 }
 
 // --- Repetition
@@ -282,13 +150,33 @@ Slot& slot_of(std::vector<Slot>& slots, uint64_t key) {
     return slots[at];
 }
 
+// The places of the hashes that occur again, and of some others: most do not, and are told so by a
+// byte each, without the table.
+void take_suspects(Scratch& own, size_t runs) {
+    size_t size = 64;
+    while (size < 4 * runs) size *= 2;
+    own.seen.assign(size, 0);
+    own.places.resize(runs + 1);
+    for (size_t at = 0; at < runs; ++at) {
+        uint8_t& seen = own.seen[own.hashes[at] >> PLACE_BITS & (size - 1)];
+        seen = uint8_t(seen << 1 | 1);
+    }
+    size_t found = 0;
+    for (size_t at = 0; at < runs; ++at) {
+        own.places[found] = uint32_t(at);
+        found += own.seen[own.hashes[at] >> PLACE_BITS & (size - 1)] > 1;
+    }
+    own.places.resize(found);
+    clear_slots(own.slots, found);
+}
+
 // A place among the runs, as `_grouped` keeps it beside the hash.
 inline uint32_t kept_place(size_t at) { return uint32_t(at) & ((1u << PLACE_BITS) - 1); }
 
 // Occurrences of the most frequent run times its characters; 0 where none recurs.
 int64_t top_of(Scratch& own, size_t runs, int n) {
-    clear_slots(own.slots, runs);
-    for (size_t at = 0; at < runs; ++at) {
+    take_suspects(own, runs);
+    for (uint32_t at : own.places) {
         Slot& slot = slot_of(own.slots, own.hashes[at] >> PLACE_BITS);
         const uint32_t place = kept_place(at);
         slot.place = slot.count ? std::min(slot.place, place) : place;
@@ -306,10 +194,10 @@ int64_t top_of(Scratch& own, size_t runs, int n) {
 
 // Characters of words inside runs that occurred before.
 int64_t doubled_of(Scratch& own, size_t runs, int n) {
-    clear_slots(own.slots, runs);
+    take_suspects(own, runs);
+    if (own.places.empty()) return 0;
     own.depth.assign(own.sums.size(), 0);
-    bool any = false;
-    for (size_t at = 0; at < runs; ++at) {
+    for (uint32_t at : own.places) {
         Slot& slot = slot_of(own.slots, own.hashes[at] >> PLACE_BITS);
         uint32_t place = kept_place(at);
         if (slot.count++ == 0) {
@@ -319,10 +207,9 @@ int64_t doubled_of(Scratch& own, size_t runs, int n) {
         if (place < slot.place) std::swap(place, slot.place);
         ++own.depth[place];
         --own.depth[place + size_t(n)];
-        any = true;
     }
     int64_t found = 0, depth = 0;
-    for (size_t at = 0; any && at + 1 < own.sums.size(); ++at) {
+    for (size_t at = 0; at + 1 < own.sums.size(); ++at) {
         depth += own.depth[at];
         if (depth > 0) found += own.sums[at + 1] - own.sums[at];
     }
@@ -351,11 +238,20 @@ int64_t put_in_order(Scratch& own, size_t count, uint64_t* out) {
     for (size_t at = 0; at < count; ++at) ++own.starts[(own.hashes[at] >> shift) + 1];
     for (size_t at = 1; at < own.starts.size(); ++at) own.starts[at] += own.starts[at - 1];
     for (size_t at = 0; at < count; ++at) out[own.starts[own.hashes[at] >> shift]++] = own.hashes[at];
-    size_t start = 0;
-    for (size_t bin = 0; bin + 1 < own.starts.size(); ++bin) {
-        const size_t end = own.starts[bin];
-        if (end - start > 1) std::sort(out + start, out + end);
-        start = end;
+    uint32_t largest = 0, start = 0;
+    for (uint32_t past : own.starts) {
+        largest = std::max(largest, past - start);
+        start = past;
+    }
+    if (largest > 16) {
+        std::sort(out, out + count);
+    } else {
+        for (size_t at = 1; at < count; ++at) {
+            const uint64_t hash = out[at];
+            size_t to = at;
+            for (; to > 0 && out[to - 1] > hash; --to) out[to] = out[to - 1];
+            out[to] = hash;
+        }
     }
     return std::unique(out, out + count) - out;
 }
@@ -421,11 +317,6 @@ void take_lines(Scratch& own, Counts& counts) {
     }
 }
 
-void take_text(const uint8_t* kinds, const uint8_t* raw, int64_t size, Scratch& own) {
-    take_prose(kinds, raw, size, own.text);
-    space_out(kinds, own.text, own.spaced);
-}
-
 }  // namespace
 }  // namespace copydesk
 
@@ -437,13 +328,15 @@ extern "C" int64_t copydesk_measure(const uint8_t* kinds, const uint8_t* raw, in
                                     const uint64_t* stops, int64_t* numbers, uint64_t* shingles,
                                     int64_t room) try {
     Scratch& own = scratch();
-    take_text(kinds, raw, size, own);
+    take_prose(kinds, raw, size, own.text);
+    space_out(kinds, own.text, own.spaced);
     Counts counts = {};
     std::fill(std::begin(counts.doubled), std::end(counts.doubled), -1);
     counts.symbols = count_of(own.text, "#") - count_of(own.text, "# ") -
                      count_of(own.text, "##") + count_of(own.text, "...");
     counts.newlines = count_of(own.text, "\n");
-    take_words(own.spaced, own.words, stops, &counts, &own.sums);
+    take_words(own, counts);
+    counts.stop_words = stops_among(own.words, stops);
     if (counts.words > room) return NO_ROOM;
     const int64_t made = take_runs(own, counts, shingles);
     take_lines(own, counts);
@@ -457,9 +350,11 @@ extern "C" int64_t copydesk_measure(const uint8_t* kinds, const uint8_t* raw, in
 extern "C" int64_t copydesk_shingles(const uint8_t* kinds, const uint8_t* raw, int64_t size,
                                      uint64_t* shingles, int64_t room) try {
     Scratch& own = scratch();
-    take_text(kinds, raw, size, own);
-    take_words(own.spaced, own.words, nullptr, nullptr, nullptr);
-    if (int64_t(own.words.size()) > room) return NO_ROOM;
+    take_prose(kinds, raw, size, own.text);
+    space_out(kinds, own.text, own.spaced);
+    Counts counts = {};
+    take_words(own, counts);
+    if (counts.words > room) return NO_ROOM;
     own.run = own.words;
     size_t runs = 0;
     for (int n = 2; n <= SHINGLE_WORDS; ++n) runs = lengthen(own, size_t(n));

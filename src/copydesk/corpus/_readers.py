@@ -62,20 +62,20 @@ Source = Path | Gathered
 def jsonl_records(path: Path, content: bytes, first_line: int = 1) -> Iterator[Raw | Rejection]:
     """One JSON object a line; blank lines are passed over. `first_line` is the first's number."""
     lines = content.removeprefix(_BOM).split(b"\n")
-    is_text = _wrong_bytes(content) is None  # then all lines are
-    if not is_text and not any(line.lstrip().startswith(b"{") for line in lines):
+    if not any(line.lstrip().startswith(b"{") for line in lines) and _wrong_bytes(content):
         raise UnusableFileError(
             "not-utf8", "The file is binary, not lines of JSON", "Save it as JSON lines in UTF-8."
         )
     for number, line in enumerate(lines, start=first_line):
         line = line.strip(b"\r \t")
         if line:
-            place = _place(path, number, line)
-            wrong = None if is_text else _wrong_bytes(line)
-            yield place.reject(*wrong) if wrong else _json_record(line, place)
+            yield _json_record(line, _place(path, number, line))
 
 
 def _json_record(line: bytes, place: Place) -> Raw | Rejection:
+    wrong = _wrong_bytes(line)
+    if wrong:
+        return place.reject(*wrong)
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:

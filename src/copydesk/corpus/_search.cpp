@@ -13,31 +13,41 @@ const uint8_t* line_end(const uint8_t* s, const uint8_t* end) {
     return found ? static_cast<const uint8_t*>(found) : end;
 }
 
+int64_t characters_of(const uint8_t* s, const uint8_t* end) {
+    int64_t found = 0;
+    for (; s < end; ++s) found += (*s & 0xc0) != 0x80;
+    return found;
+}
+
+// Whether a line may recur, as `_may_recur` has it, but for the blank inside.
+bool may_recur(const uint8_t* s, const uint8_t* end) {
+    if (end - s < SHORTEST_LINE || end - s > 4 * LONGEST_LINE) return false;
+    if (*s == '#' || *s == '`' || *s == '|') return false;
+    const int64_t characters = characters_of(s, end);
+    return characters >= SHORTEST_LINE && characters <= LONGEST_LINE;
+}
+
 // A line as `line_hashes` has it: every run of blanks as one, none at its ends, lower case in ASCII.
-// False where it is none that may recur.
-bool take_line(const uint8_t* kinds, const uint8_t* s, const uint8_t* end,
-               std::vector<uint8_t>& line) {
-    if (end - s < SHORTEST_LINE || *s == '#' || *s == '`' || *s == '|') return false;
-    line.clear();
-    int64_t characters = 0;
-    bool gap = false, parted = false, spaced = false;
+// Its size, or 0 where no plain blank is inside. `line` has room for it.
+int64_t squeeze_line(const uint8_t* kinds, const uint8_t* s, const uint8_t* end, uint8_t* line) {
+    uint8_t* to = line;
+    bool gap = false, spaced = false, parted = false;
     while (s < end) {
         const Character next = character(s, end);
-        if (++characters > LONGEST_LINE) return false;
         if (is_blank(kinds, next.code)) {
             gap = true;
             spaced |= next.code == ' ';
-        } else {
-            if (gap && !line.empty()) {
-                line.push_back(' ');
-                parted |= spaced;
-            }
-            gap = spaced = false;
-            for (int64_t at = 0; at < next.size; ++at) line.push_back(lower(s[at]));
+            s += next.size;
+            continue;
         }
-        s += next.size;
+        if (gap && to > line) {
+            *to++ = ' ';
+            parted |= spaced;
+        }
+        gap = spaced = false;
+        for (int64_t at = 0; at < next.size; ++at) *to++ = lower(*s++);
     }
-    return characters >= SHORTEST_LINE && parted;
+    return parted ? to - line : 0;
 }
 
 // --- Numbers and addresses
@@ -140,7 +150,7 @@ bool may_hold_telephone(const uint8_t* s, const uint8_t* end) {
 
 struct Sign {
     const uint8_t* text;
-    int64_t size;
+    int64_t size;  // two at least
     int64_t following;
 };
 
@@ -149,23 +159,27 @@ struct Sign {
 class Signs {
   public:
     Signs(const uint8_t* raw, int64_t size) {
-        for (const uint8_t* end = raw + size; end - raw >= 2 && end - raw - 2 >= raw[0];) {
-            if (raw[0]) by_first_[raw[2]].push_back({raw + 2, raw[0], raw[1]});
-            raw += 2 + raw[0];
+        const uint8_t* const end = raw + size;
+        for (; end - raw >= 4 && end - raw - 2 >= raw[0] && count_ < MOST; raw += 2 + raw[0]) {
+            all_[count_] = {raw + 2, raw[0], raw[1]};
+            first_[raw[2]] |= uint16_t(1 << count_);
+            second_[raw[3]] |= uint16_t(1 << count_++);
         }
     }
 
     bool any(const uint8_t* s, const uint8_t* end) const {
-        for (; s < end; ++s)
-            if (!by_first_[*s].empty() && stands(s, end)) return true;
+        for (; end - s >= 2; ++s)
+            if ((first_[s[0]] & second_[s[1]]) && stands(s, end)) return true;
         return false;
     }
 
   private:
+    static constexpr int MOST = 16;
+
     bool stands(const uint8_t* s, const uint8_t* end) const {
-        for (const Sign& sign : by_first_[*s]) {
+        for (int at = 0; at < count_; ++at) {
+            const Sign& sign = all_[at];
             if (end - s < sign.size + sign.following) continue;
-            if (sign.size > 1 && s[1] != sign.text[1]) continue;
             if (std::memcmp(s, sign.text, size_t(sign.size)) != 0) continue;
             int64_t found = 0;
             while (found < sign.following && in_token(s[sign.size + found])) ++found;
@@ -174,7 +188,9 @@ class Signs {
         return false;
     }
 
-    std::vector<Sign> by_first_[256];
+    Sign all_[MOST];
+    int count_ = 0;
+    uint16_t first_[256] = {}, second_[256] = {};
 };
 
 uint8_t suspicion(const uint8_t* s, const uint8_t* end, const Signs& signs) {
@@ -204,6 +220,27 @@ inline bool is_control(uint32_t code) {
            code == 0xfeff || code == 0x2028 || code == 0x2029;
 }
 
+// --- Blocks of bytes, which the compiler looks at many at a time
+
+constexpr int64_t BLOCK = 64;
+
+inline uint8_t is_plain_blank(uint8_t b) { return (b == ' ') | (uint8_t(b - '\t') < 5); }
+inline uint8_t plain_byte(uint8_t b) { return is_plain_blank(b) ? ' ' : lower(b); }
+inline uint8_t is_escaped(uint8_t b) { return (b < 0x20) | (b == '"') | (b == '\\'); }
+
+bool has_two_blanks(const uint8_t* s) {
+    uint8_t found = 0;
+    for (int64_t at = 1; at < BLOCK; ++at)
+        found |= uint8_t(is_plain_blank(s[at]) & is_plain_blank(s[at - 1]));
+    return found;
+}
+
+bool has_escape(const uint8_t* s) {
+    uint8_t found = 0;
+    for (int64_t at = 0; at < BLOCK; ++at) found |= is_escaped(s[at]);
+    return found;
+}
+
 }  // namespace
 }  // namespace copydesk
 
@@ -212,15 +249,16 @@ using namespace copydesk;
 // The hashes of the lines that may recur, and their numbers; how many, or NO_ROOM or NO_MEMORY.
 extern "C" int64_t copydesk_lines(const uint8_t* kinds, const uint8_t* raw, int64_t size,
                                   uint64_t* hashes, int64_t* numbers, int64_t room) try {
-    static thread_local std::vector<uint8_t> line;
+    uint8_t line[4 * LONGEST_LINE];
     const Polynomial& powers = polynomial(4 * LONGEST_LINE);
     const uint8_t* const end = raw + size;
     int64_t found = 0, number = 0;
     for (const uint8_t* s = raw; s < end; ++number) {
         const uint8_t* const past = line_end(s, end);
-        if (take_line(kinds, s, past, line)) {
+        const int64_t wide = may_recur(s, past) ? squeeze_line(kinds, s, past, line) : 0;
+        if (wide) {
             if (found == room) return NO_ROOM;
-            hashes[found] = powers.hash(line.data(), int64_t(line.size()));
+            hashes[found] = powers.hash(line, wide);
             numbers[found++] = number;
         }
         s = past < end ? past + 1 : end;
@@ -230,10 +268,10 @@ extern "C" int64_t copydesk_lines(const uint8_t* kinds, const uint8_t* raw, int6
     return NO_MEMORY;
 }
 
-// The numbers of lines that may hold what `_secrets` looks for, and what; as above.
+// The numbers of lines that may hold what `_secrets` looks for, and what; how many, or NO_ROOM.
 extern "C" int64_t copydesk_suspects(const uint8_t* raw, int64_t size, const uint8_t* signs,
                                      int64_t signs_size, int64_t* numbers, uint8_t* kinds,
-                                     int64_t room) try {
+                                     int64_t room) {
     const Signs known(signs, signs_size);
     const uint8_t* const end = raw + size;
     int64_t found = 0, number = 0;
@@ -248,8 +286,6 @@ extern "C" int64_t copydesk_suspects(const uint8_t* raw, int64_t size, const uin
         s = past < end ? past + 1 : end;
     }
     return found;
-} catch (const std::bad_alloc&) {
-    return NO_MEMORY;
 }
 
 // Whether `clean_text` has nothing to do but to normalise: 1 or 0, which may be too careful.
@@ -280,19 +316,67 @@ extern "C" int64_t copydesk_is_tidy(const uint8_t* kinds, const uint8_t* raw, in
     return 1;
 }
 
+// Whether three backticks or tildes in a row stand anywhere: 1 or 0.
+extern "C" int64_t copydesk_may_hold_code(const uint8_t* raw, int64_t size) {
+    const uint8_t* const end = raw + size;
+    for (const uint8_t mark : {'`', '~'}) {
+        for (const uint8_t* s = raw; end - s >= 3; ++s) {
+            const void* found = std::memchr(s, mark, size_t(end - s) - 2);
+            if (!found) break;
+            s = static_cast<const uint8_t*>(found);
+            if (s[1] == mark && s[2] == mark) return 1;
+        }
+    }
+    return 0;
+}
+
 // The words of `raw` in lower case, as far as they are ASCII, with one blank between them: the size
 // of what was written, at most that of `raw`.
 extern "C" int64_t copydesk_squeeze(const uint8_t* raw, int64_t size, uint8_t* out) {
     uint8_t* to = out;
-    bool gap = false;
-    for (const uint8_t* s = raw; s < raw + size; ++s) {
-        if (*s == ' ' || (*s >= '\t' && *s <= '\r')) {
-            gap = to > out;
+    bool blank = true;  // whether the byte before is
+    for (int64_t at = 0; at < size;) {
+        // Most blocks have no two blanks side by side, and are written without looking at each.
+        if (size - at >= BLOCK && !blank && !has_two_blanks(raw + at)) {
+            for (int64_t in = 0; in < BLOCK; ++in) to[in] = plain_byte(raw[at + in]);
+            at += BLOCK;
+            to += BLOCK;
+            blank = is_plain_blank(raw[at - 1]);
             continue;
         }
-        if (gap) *to++ = ' ';
-        gap = false;
-        *to++ = lower(*s);
+        const bool own = is_plain_blank(raw[at]);
+        *to = plain_byte(raw[at++]);
+        to += !(own && blank);
+        blank = own;
+    }
+    if (to > out && blank) --to;
+    return to - out;
+}
+
+// `raw` as the inside of a JSON string, as Python writes it without escapes for what is not ASCII:
+// the size of what was written, or NO_ROOM.
+extern "C" int64_t copydesk_escape(const uint8_t* raw, int64_t size, uint8_t* out, int64_t room) {
+    static const char* const digits = "0123456789abcdef";
+    const uint8_t* const end = raw + size;
+    uint8_t* to = out;
+    for (const uint8_t* s = raw; s < end;) {
+        const uint8_t* past = s;
+        while (end - past >= BLOCK && !has_escape(past)) past += BLOCK;
+        while (past < end && !is_escaped(*past)) ++past;
+        if (room - (to - out) < past - s + 6) return NO_ROOM;
+        std::memcpy(to, s, size_t(past - s));
+        to += past - s;
+        if ((s = past) == end) break;
+        const uint8_t b = *s++;
+        *to++ = '\\';
+        const char* const named = "\bb\ff\nn\rr\tt\"\"\\\\";
+        const char* found = named;
+        while (*found && uint8_t(*found) != b) found += 2;
+        if (*found) {
+            *to++ = uint8_t(found[1]);
+        } else {
+            for (char c : {'u', '0', '0', digits[b >> 4], digits[b & 15]}) *to++ = uint8_t(c);
+        }
     }
     return to - out;
 }

@@ -128,16 +128,19 @@ def survey(part: Part) -> int:
     sites: list[int] = []
     for number, record in enumerate(_loose_records(content)):
         text = next((t for name in TEXT_FIELDS if isinstance(t := record.get(name), str) and t), "")
-        url = record.get("url")
-        url = url if isinstance(url, str) else None
-        if not text or not _is_unicode(text) or not _is_unicode(url or ""):
+        if not text:
+            continue
+        try:
+            site = _site_of(record, part.client)
+            lines, _ = shared_lines(text.replace("\r\n", "\n"))
+        except UnicodeEncodeError:  # half of a surrogate pair: named when the page is cleaned
             continue
         language = language_of(text) if number % _LANGUAGE_EVERY == 0 else None
         if language:
             languages[language] += 1
-        site = numbers.setdefault(hash_of(site_name(url, part.client)), len(numbers))
+        site = numbers.setdefault(site, len(numbers))
         pages[site] += 1
-        hashes.append(distinct(shared_lines(text.replace("\r\n", "\n"))[0]))
+        hashes.append(distinct(lines))
         sites.append(site)
     lengths = [len(one) for one in hashes]
     np.savez(
@@ -163,13 +166,10 @@ def _loose_records(content: bytes) -> Iterator[Mapping[str, Any]]:
             yield record
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether it has no half of a surrogate pair: JSON can spell one, and the page is rejected."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _site_of(record: Mapping[str, Any], client: str) -> int:
+    """As `site_of` says of the document that it becomes."""
+    url = record.get("url")
+    return hash_of(site_name(url if isinstance(url, str) else None, client))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from copydesk.corpus._kernels import load_kernels
+from copydesk.corpus._kernels import Kernels, load_kernels
 from copydesk.corpus._words import prose_lines, spaced_out
 
 Hashes = NDArray[np.uint64]
@@ -160,6 +160,12 @@ def without_code(text: str) -> str:
     return "\n".join(prose_lines(text)) if "```" in text or "~~~" in text else text
 
 
+def _bytes_without_code(text: str, kernels: Kernels) -> bytes:
+    """The same in UTF-8, where looking for it takes less."""
+    raw = text.encode()
+    return without_code(text).encode() if kernels.may_hold_code(raw) else raw
+
+
 def prose(text: str) -> str:
     """The words that a reader sees: no fenced code, link targets, addresses or tags."""
     text = without_code(text)
@@ -182,7 +188,7 @@ def measure(text: str) -> Signals:
     if kernels is None:
         found, shingles = counted(text)
     else:
-        numbers, shingles = kernels.measure(without_code(text).encode(), _STOPS)
+        numbers, shingles = kernels.measure(_bytes_without_code(text, kernels), _STOPS)
         found = Counts(*numbers)
     words, lines = max(1, found.words), max(1, found.lines)
     characters = max(1, found.characters)
@@ -251,7 +257,7 @@ def shingle_hashes(text: str) -> Hashes:
     """`Signals.shingles` alone."""
     kernels = load_kernels()
     if kernels is not None:
-        return kernels.shingles(without_code(text).encode())
+        return kernels.shingles(_bytes_without_code(text, kernels))
     raw_B = np.frombuffer(_encoded(prose(text)).lower(), dtype=np.uint8)
     with np.errstate(over="ignore"):
         words_W = _words(raw_B)[0]

@@ -71,7 +71,7 @@ struct Model {
 extern "C" int64_t copydesk_language(const Model* model, const uint8_t* raw, int64_t size,
                                      double* likely) try {
     static thread_local std::vector<int32_t> seen;
-    static thread_local std::vector<double> scores;
+    static thread_local std::vector<float> scores;
     seen.clear();
     uint32_t state = 0;
     for (int64_t at = 0; at < size; ++at) {
@@ -79,7 +79,10 @@ extern "C" int64_t copydesk_language(const Model* model, const uint8_t* raw, int
         if (move >= model->moves_size) return NONE_SEEN;
         state = model->moves[move];
         if (state >= model->states) return NONE_SEEN;
-        if (model->features[state] >= 0) seen.push_back(model->features[state]);
+        const int32_t feature = model->features[state];
+        if (feature < 0) continue;
+        seen.push_back(feature);
+        __builtin_prefetch(model->weights + int64_t(feature) * model->classes);
     }
     if (seen.empty()) return NONE_SEEN;
     std::sort(seen.begin(), seen.end());
@@ -93,13 +96,13 @@ extern "C" int64_t copydesk_language(const Model* model, const uint8_t* raw, int
         for (int64_t one = 0; one < classes; ++one) scores[size_t(one)] += factor * widened(row[one]);
         at = past;
     }
-    const double highest = *std::max_element(scores.begin(), scores.end());
-    const double scale = 1 / std::sqrt(double(size));
-    double total = 0;
-    for (double& score : scores) total += score = std::exp((score - highest) * scale);
+    const float highest = *std::max_element(scores.begin(), scores.end());
+    const float scale = 1 / std::sqrt(float(size));
+    float total = 0;
+    for (float& score : scores) total += score = std::exp((score - highest) * scale);
     for (int64_t one = 0; one < classes; ++one)
         if (model->first[one] != one)
-            scores[size_t(model->first[one])] += std::exchange(scores[size_t(one)], 0);
+            scores[size_t(model->first[one])] += std::exchange(scores[size_t(one)], 0.0f);
     const auto best = std::max_element(scores.begin(), scores.end());
     *likely = *best / total;
     return best - scores.begin();
