@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from copydesk.corpus import (
     CurateSettings,
     _boilerplate,
-    _kernels,
     _language,
     _lines,
     _secrets,
@@ -258,15 +257,3 @@ def test_without_a_compiler_a_corpus_is_cleaned_to_the_same_bytes(
         assert digest("plain") == found
     finally:
         load_kernels.cache_clear()
-
-
-def test_a_changed_header_gives_another_library(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "one.cpp").write_text('#include "one.hpp"\nextern "C" int it() { return ONE; }\n')
-    built: list[Path | None] = []
-    for number in (1, 2):
-        (tmp_path / "one.hpp").write_text(f"#define ONE {number}\n")
-        files = (tmp_path / "one.cpp", tmp_path / "one.hpp")
-        built += [_kernels.build_library(*files, cache=tmp_path) for _ in range(2)]
-    assert built[0] == built[1] != built[2] == built[3]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from copydesk.corpus._characters import character_kinds
-from copydesk.native import bind, build_library
+from copydesk.native import bind, load_library
 from copydesk.store import default_cache
 
 Hashes = NDArray[np.uint64]
@@ -58,9 +58,8 @@ class LanguageModel(ctypes.Structure):
 class Kernels:
     """The functions of a built library, for texts in UTF-8."""
 
-    def __init__(self, library: Path) -> None:
-        """Load what `load_kernels` built."""
-        loaded = ctypes.CDLL(str(library))
+    def __init__(self, loaded: ctypes.CDLL) -> None:
+        """Bind the functions of what `load_kernels` loaded."""
         self._measure = bind(loaded, "copydesk_measure", "ppipppi", "i")
         self._shingles = bind(loaded, "copydesk_shingles", "ppipi", "i")
         self._lines = bind(loaded, "copydesk_lines", "ppippi", "i")
@@ -177,5 +176,5 @@ def _checked(found: int) -> int:
 @functools.cache
 def load_kernels() -> Kernels | None:
     """The kernels, built where they are not yet; None where that cannot be done here."""
-    library = build_library(*_FILES, cache=default_cache())
+    library = load_library(*_FILES, cache=default_cache())
     return None if library is None else Kernels(library)

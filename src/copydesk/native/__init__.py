@@ -7,7 +7,7 @@ which processor.
 Reads and writes: the cache folder it is given. Does not know: what the code computes.
 """
 
-from copydesk.native._build import build_library
+from copydesk.native._build import load_library
 from copydesk.native._load import bind, openmp_library
 
-__all__ = ["bind", "build_library", "openmp_library"]
+__all__ = ["bind", "load_library", "openmp_library"]

@@ -1,6 +1,7 @@
 """A shared library from source files, by the compiler that the machine has."""
 
 import contextlib
+import ctypes
 import functools
 import hashlib
 import logging
@@ -22,7 +23,6 @@ FLAGS: Final = (
     "-std=c++17",
     "-shared",
     "-fPIC",
-    "-fopenmp",
     # Sums in any order, and no error numbers; numbers that are not finite keep their meaning.
     "-fno-math-errno",
     "-fno-trapping-math",
@@ -34,38 +34,51 @@ _SECONDS = 120.0
 """Within which a compiler must have ended."""
 
 
-def build_library(source: Path, *more: Path, cache: Path) -> Path | None:
+def load_library(
+    source: Path,
+    *more: Path,
+    cache: Path,
+    openmp: bool = False,
+    kind: type[ctypes.CDLL] = ctypes.CDLL,
+) -> ctypes.CDLL | None:
     """The library of some source files, compiled unless it is in the cache.
 
     Args:
-        source: of C++17, which may use OpenMP; it runs on the threads that torch runs on.
+        source: of C++17.
         more: sources too, and the headers (`.hpp`) that they include, which lie beside them: the
             cache knows a library by the bytes of all of them.
         cache: the user's cache folder; libraries lie in `kernels` in it.
+        openmp: whether it runs on torch's own threads; torch must have been imported then.
+        kind: `ctypes.PyDLL` keeps other threads of Python waiting during a call.
 
     Returns:
-        None where there is no compiler or it cannot do this; the log says why.
+        None where there is no compiler, or it or the system cannot do this; the log says why.
     """
     compiler = next((found for name in _COMPILERS if (found := shutil.which(name))), None)
     if compiler is None:
         _LOG.info("There is no C++ compiler: %s is done without", source.stem)
         return None
     try:
-        return _built((source, *more), compiler, cache / "kernels")
+        built = _built((source, *more), compiler, cache / "kernels", openmp=openmp)
+        return kind(str(built))
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", "") or str(error)
         _LOG.warning("%s could not be built: %s", source.name, str(said)[-500:])
         return None
 
 
-def _built(files: tuple[Path, ...], compiler: str, folder: Path) -> Path:
+def _built(files: tuple[Path, ...], compiler: str, folder: Path, *, openmp: bool) -> Path:
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, text=True, check=True, timeout=_SECONDS
     ).stdout
-    openmp = openmp_library()  # torch's own: one pool of threads and not two
-    libraries = [] if openmp is None else [str(openmp)]
+    flags: list[str] = [*FLAGS]
+    libraries: list[str] = []
+    if openmp:
+        flags.append("-fopenmp")
+        own = openmp_library()  # torch's: one pool of threads and not two
+        libraries += [] if own is None else [str(own)]
     content = [file.read_bytes() for file in files]
-    known = [*content, version, *FLAGS, *libraries, platform.machine(), _processor()]
+    known = [*content, version, *flags, *libraries, platform.machine(), _processor()]
     sources = [str(file) for file in files if file.suffix != ".hpp"]
     digest = hashlib.sha256(repr(known).encode()).hexdigest()[:24]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -76,7 +89,7 @@ def _built(files: tuple[Path, ...], compiler: str, folder: Path) -> Path:
     os.close(descriptor)
     try:
         subprocess.run(
-            [compiler, *FLAGS, *sources, "-o", name, *libraries],
+            [compiler, *flags, *sources, "-o", name, *libraries],
             capture_output=True,
             text=True,
             check=True,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import torch
 
-from copydesk.native import bind, build_library
+from copydesk.native import bind, load_library
 from copydesk.store import default_cache
 
 _SOURCE: Final = Path(__file__).with_name("_kernels.cpp")
@@ -56,10 +56,8 @@ class Choice(ctypes.Structure):
 class Kernels:
     """The functions of a built library, for bfloat16 tensors that are contiguous."""
 
-    def __init__(self, library: Path) -> None:
-        """Load what `load_kernels` built."""
-        # Calls of some microseconds: letting other threads in between costs more than they take.
-        loaded = ctypes.PyDLL(str(library))
+    def __init__(self, loaded: ctypes.CDLL) -> None:
+        """Bind the functions of what `load_kernels` loaded."""
         self._norm = bind(loaded, "copydesk_norm", "pppiifi")
         self._pairs = bind(loaded, "copydesk_pairs", "pipipii")
         self._gated = bind(loaded, "copydesk_gated", "piipippiiii")
@@ -180,5 +178,6 @@ class Kernels:
 @functools.cache
 def load_kernels() -> Kernels | None:
     """The kernels, built where they are not yet; None where that cannot be done here."""
-    library = build_library(_SOURCE, cache=default_cache())
+    # Calls of some microseconds: letting other threads in between costs more than they take.
+    library = load_library(_SOURCE, cache=default_cache(), openmp=True, kind=ctypes.PyDLL)
     return None if library is None else Kernels(library)
