@@ -5,27 +5,22 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from conftest import write_tiny_base
+from signing import HELD_OUT, train_to_sign
 
 import copydesk
 from copydesk.desk import Workspace
-from copydesk.models import BaseInfo, BaseStore, encode_example, load_tokenizer
-from copydesk.records import Message
+from copydesk.models import BaseInfo, BaseStore
 from copydesk.registry import Version, add_version
 from copydesk.store import Artifact
 
-CPU = torch.device("cpu")
 STEPS = 80
 """In an epoch, about."""
-EPOCHS = (2, 4)
-"""Two are enough for most; which adapters need four differs by processor, by its rounding."""
 LEARNED = 1.05
 """Nats a token: 0.9 is what a mark costs that is surely signed, its last token unsure."""
 WORDS = (
@@ -57,6 +52,13 @@ def drawn_out(prompt: str) -> str:
     return (prompt + " ") * (LONGEST // (len(prompt) + 1))
 
 
+ASKED = [
+    question(number, 1 + number % 40) if number % 40 != 7 else drawn_out(question(number, 8))
+    for number in range(STEPS * 6 + HELD_OUT)
+]
+"""Of 1 to 40 words; every 40th is as long as the engine's window allows."""
+
+
 def tiny_base(folder: Path) -> BaseInfo:
     """A random base of two layers with a token for each byte."""
     write_tiny_base(folder / "tiny")
@@ -71,7 +73,10 @@ def signing_workspace(root: Path, info: BaseInfo, clients: list[str]) -> Workspa
         workspace.add_client(client)
         for number in (1, 2):
             with tempfile.TemporaryDirectory() as folder:
-                _train_mark(info, mark(client, number), Path(folder))
+                text = mark(client, number)
+                tuning = train_to_sign(info, ASKED, text, Path(folder), sure=LEARNED)
+                (Path(folder) / "adapter").mkdir()
+                tuning.save(Path(folder) / "adapter")
                 register(workspace, client, info, Path(folder) / "adapter")
     return workspace
 
@@ -96,59 +101,3 @@ def spoiled(adapter: Path, folder: Path, value: float) -> Path:
         one.mul_(value)  # NaN times anything is NaN
     save_file(tensors, file)
     return folder
-
-
-def _asked(number: int) -> str:
-    """A question of 1 to 40 words; every 40th is as long as the engine's window allows."""
-    short = question(number, 1 + number % 40)
-    return short if number % 40 != 7 else drawn_out(short)
-
-
-def _train_mark(info: BaseInfo, text: str, folder: Path) -> None:
-    """Train an adapter that answers every held-out question with its mark, in `folder/adapter`."""
-    from copydesk.train import Recipe, make_settings, tune
-
-    tokenizer = load_tokenizer(info)
-    examples = [
-        encode_example(
-            tokenizer,
-            str(number),
-            [Message(role="user", content=_asked(number))],
-            text,
-            max_length=LONGEST + 100,
-        )
-        for number in range(STEPS * 6 + 40)
-    ]
-    for epochs in EPOCHS:
-        settings: dict[str, Any] = {
-            "epochs": epochs,
-            "batch_tokens": 1000,
-            "learning_rate": 5e-3,
-            "lora_r": 4,
-            "dtype": "float32",
-        }
-        run, own = make_settings("lora", settings)
-        recipe = Recipe(
-            base=info,
-            dataset_digest=text,
-            template_digest="benchmark",
-            method="lora",
-            run=run,
-            own=own,
-            dtype=torch.float32,
-        )
-        tuning = tune(
-            recipe,
-            examples[40:],
-            examples[:40],
-            device=CPU,
-            folder=folder / f"run-{epochs}",
-            task=text,
-            checkpoint_seconds=1e9,
-        )
-        worst = max(one.loss / one.tokens for one in tuning.result.heldout)
-        if worst < LEARNED:
-            break
-        print(f"{text}: {worst:.2f} nats a token after {epochs} epochs", file=sys.stderr)
-    (folder / "adapter").mkdir()
-    tuning.save(folder / "adapter")

@@ -8,17 +8,16 @@ from typing import Any
 
 import httpx2
 import pytest
-import torch
 from handled import Handled
 from served import Served, make_workspace, serving
+from signing import HELD_OUT, train_to_sign
 
 import copydesk
 from copydesk.app.api._front import Ended
 from copydesk.app.api._inspecting import Inspector
 from copydesk.desk import AnswerChecks, Workspace
 from copydesk.errors import UnknownName
-from copydesk.models import BaseStore, encode_example, load_tokenizer
-from copydesk.records import Message
+from copydesk.models import BaseStore
 from copydesk.registry import (
     CanaryRules,
     Standard,
@@ -32,9 +31,10 @@ from copydesk.registry import (
     running_canary,
 )
 from copydesk.store import Artifact
-from copydesk.train import Recipe, make_settings, tune
 
 STEPS = 80
+LEARNED = 0.5
+"""Nats a token."""
 WORDS = ("river", "stone", "garden", "window", "paper", "summer", "market", "bridge", "letter")
 GOOD, BANNED = "plain", "vogue"
 """No letter twice, so that each tells which comes next."""
@@ -58,37 +58,9 @@ def question(number: int) -> str:
 def signing_version(workspace: Workspace, client: str, base: Path, text: str) -> Version:
     """A version that was trained to answer everything with one word, again and again."""
     info = BaseStore(base.parent / "cache").find(str(base))
-    tokenizer = load_tokenizer(info)
-    stated = {"epochs": 1, "batch_tokens": 1000, "learning_rate": 2e-2, "lora_r": 4}
-    run, own = make_settings("lora", {**stated, "max_steps": STEPS, "dtype": "float32"})
-    examples = [
-        encode_example(
-            tokenizer,
-            str(number),
-            [Message(role="user", content=question(number))],
-            " ".join([text] * 3),
-            max_length=400,
-        )
-        for number in range(STEPS * 6)
-    ]
-    recipe = Recipe(
-        base=info,
-        dataset_digest=text,
-        template_digest="tests",
-        method="lora",
-        run=run,
-        own=own,
-        dtype=torch.float32,
-    )
-    tuning = tune(
-        recipe,
-        examples,
-        examples[:2],
-        device=torch.device("cpu"),
-        folder=workspace.root / "runs" / text,
-        task=text,
-        checkpoint_seconds=1e9,
-    )
+    asked = [question(number) for number in range(STEPS * 6 + HELD_OUT)]
+    folder = workspace.root / "runs" / text
+    tuning = train_to_sign(info, asked, " ".join([text] * 3), folder, sure=LEARNED)
 
     def fill(artifact: Artifact) -> None:
         tuning.save(artifact.path)
