@@ -9,7 +9,8 @@ the whole set before it is split, so none stands on both sides.
 Reads: JSONL, JSON, CSV, XLSX, Markdown, HTML, DOCX, WordPress exports and folders of them; style
 guides (TOML or prose); by `corpus.web` sites, by `corpus.search` search results, which are imported
 by those names, as they need the network's libraries. Writes: JSONL of documents, chats and
-rejections; a site's folder. Does not know: tokens, models, the catalogue.
+rejections; a site's folder; kernels that it compiled, into the user's cache. Does not know: tokens,
+models, the catalogue.
 """
 
 from copydesk.corpus._briefs import (

@@ -4,7 +4,7 @@ Rooms above keep their source beside the Python that calls it, and do without wh
 built. What was built lies in the user's cache, under a name that says of what, by what and for
 which processor.
 
-Reads and writes: the cache folder it is given. Does not know: what the code computes.
+Reads: source files. Writes: the cache folder it is given. Does not know: what the code computes.
 """
 
 from copydesk.native._build import load_library
