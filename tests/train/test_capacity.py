@@ -17,29 +17,30 @@ from copydesk.models import Encoded, backward_loss, free_memory, pack
 from copydesk.train import PeakMemory
 from copydesk.train._capacity import (
     LEAST_TOKENS,
-    MICRO_TOKENS,
     Need,
     _control_groups,
     free_bytes,
     measure_need,
     memory_errors,
     micro_tokens,
+    tokens_at_once,
     used_bytes,
 )
 from copydesk.train._optimizers import make_optimizer
 
+AT_ONCE = tokens_at_once("cpu")
 NEED = Need(gradients=1000, optimizer=2000, logits=500, token=10.0)
 
 
 def test_micro_batches_shrink_until_they_fit() -> None:
-    assert micro_tokens(NEED, 100, 1_000_000) == MICRO_TOKENS
-    assert micro_tokens(NEED, 100, NEED.at(MICRO_TOKENS)) == MICRO_TOKENS
-    assert micro_tokens(NEED, 100, NEED.at(MICRO_TOKENS) - 1) == MICRO_TOKENS // 2
-    assert micro_tokens(NEED, 10, NEED.at(20)) == LEAST_TOKENS
+    assert micro_tokens(NEED, AT_ONCE, 100, 1_000_000) == AT_ONCE
+    assert micro_tokens(NEED, AT_ONCE, 100, NEED.at(AT_ONCE)) == AT_ONCE
+    assert micro_tokens(NEED, AT_ONCE, 100, NEED.at(AT_ONCE) - 1) == AT_ONCE // 2
+    assert micro_tokens(NEED, AT_ONCE, 10, NEED.at(20)) == LEAST_TOKENS
     with pytest.raises(OutOfMemory, match=r"max_length that fits is 96: --set max_length=96"):
-        micro_tokens(NEED, 200, NEED.at(100))
+        micro_tokens(NEED, AT_ONCE, 200, NEED.at(100))
     with pytest.raises(OutOfMemory, match="No max_length fits"):
-        micro_tokens(NEED, 200, NEED.fixed)
+        micro_tokens(NEED, AT_ONCE, 200, NEED.fixed)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -85,7 +86,7 @@ def test_smaller_micro_batches_give_the_same_run(tiny_base: Path, tmp_path: Path
         manifest.write_text(json.dumps(changed))
     small, run = prepared(tiny_base, "lora", **settings)
     result = run_loop(small, run, tmp_path / "small")
-    assert (expected.micro_tokens, result.micro_tokens) == (MICRO_TOKENS, 128)
+    assert (expected.micro_tokens, result.micro_tokens) == (AT_ONCE, 128)
     for ours, theirs in zip(result.curve[3:], expected.curve[3:], strict=True):
         assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-5)
         assert ours.train_loss != theirs.train_loss or ours.step == 3
@@ -155,8 +156,8 @@ def test_a_run_adapts_to_its_address_space_or_says_what_would_fit(
     base = tmp_path / "base"
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(base)
     byte_tokenizer().save_pretrained(base)
-    assert forker.squeeze(base, tmp_path, 2000) == MICRO_TOKENS
-    assert forker.squeeze(base, tmp_path, 900) == MICRO_TOKENS // 2
+    assert forker.squeeze(base, tmp_path, 2000) == AT_ONCE
+    assert forker.squeeze(base, tmp_path, 900) == AT_ONCE // 2
     refused = forker.squeeze(base, tmp_path, 300)
     fits = re.search(r"--set max_length=(\d+)", str(refused))
     assert fits and 200 <= int(fits[1]) <= 300

@@ -12,7 +12,7 @@ from training import examples_for, prepared, run_loop
 from transformers import AutoModelForCausalLM
 
 from copydesk.models import Encoded, backward_loss, pack, split_by_tokens
-from copydesk.train._capacity import MICRO_TOKENS
+from copydesk.train._capacity import tokens_at_once
 from copydesk.train._plan import plan_steps, rate_at
 
 LORA: dict[str, Any] = {"lora_r": 8, "lora_alpha": 16}
@@ -54,7 +54,7 @@ def test_ten_steps_equal_a_plain_loop(
     }
     tuned, run = prepared(tiny_base, method, **settings, **(LORA if method == "lora" else {}))
     steps = plan_steps(examples_for(tuned), run)
-    parts = split_by_tokens(steps[0], MICRO_TOKENS)
+    parts = split_by_tokens(steps[0], tokens_at_once("cpu"))
     sizes = {sum(example.answer_length for example in part) for part in parts}
     assert len(parts) > 1 and len(sizes) > 1, "the step must be accumulated, unevenly"
     result = run_loop(tuned, run, tmp_path, seconds=1e9)

@@ -24,7 +24,6 @@ from copydesk.models._gguf import convert_to_gguf, find_converter
 from copydesk.models._hollow import hollow_base, quantisation_tensors
 from copydesk.models._load import Base, free_memory, load_base
 from copydesk.models._loss import (
-    CHUNK,
     ExampleLoss,
     Share,
     answer_losses,
@@ -70,7 +69,6 @@ from copydesk.models._tuned import Tuned, untuned
 
 __all__ = [
     "ATTENTION",
-    "CHUNK",
     "METHODS",
     "AdapterWeights",
     "Bank",

@@ -54,7 +54,7 @@ def can_freeze(layer: nn.Module) -> bool:
         return True
     if type(layer) is not Linear4bit:
         return False
-    state: Any = layer.quant_state
+    state: Any = getattr(layer.weight, "quant_state", None)
     return (
         state is not None
         and layer.compute_dtype == state.dtype

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from copydesk.errors import InvalidInput
 from copydesk.models import _attention
 from copydesk.models._bases import BaseInfo
-from copydesk.models._load import Base
+from copydesk.models._load import Base, head_chunk
 from copydesk.models._quantise import Quantisation, choose_layout
 from copydesk.models._quiet import quiet
 
@@ -78,6 +78,7 @@ def hollow_base(
         device=META,
         dtype=dtype,
         packed=True,
+        head_chunk=head_chunk("cpu" if on_cpu else "cuda"),
         quantisation=quantisation,
     )
 

@@ -22,10 +22,6 @@ from copydesk.models._pack import Packed
 from copydesk.models._states import answer_states
 from copydesk.models._tuned import Tuned
 
-CHUNK = 128
-"""Positions whose logits are held at once: 25 MB in float32 for a vocabulary of 49,152. LoRA on
-SmolLM2-135M ran no faster with 256."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleLoss:
@@ -97,8 +93,7 @@ def _head_pass(
         hidden_LD = answer_states(tuned, packed)
     leaf_LD = hidden_LD.detach().requires_grad_()
     sums = torch.zeros(len(shares), device=device, dtype=torch.float64)
-    for start in range(0, packed.targets, CHUNK):
-        chunk = slice(start, start + CHUNK)
+    for chunk in _chunks(tuned, packed):
         losses = _losses(tuned.model, leaf_LD[chunk], packed.targets_L[chunk])
         losses.backward(weights_L[chunk])
         sums.index_add_(0, owners_L[chunk], losses.detach().double())
@@ -141,8 +136,7 @@ def answer_losses(
     """
     hidden_LD = answer_states(tuned, packed, prefix)
     sums = torch.zeros(len(packed.lengths), dtype=torch.float64, device=hidden_LD.device)
-    for start in range(0, packed.targets, CHUNK):
-        chunk = slice(start, start + CHUNK)
+    for chunk in _chunks(tuned, packed):
         losses = _losses(tuned.model, hidden_LD[chunk], packed.targets_L[chunk])
         sums.index_add_(0, packed.owners_L[chunk], losses.double())
     counts = torch.bincount(packed.owners_L, minlength=len(packed.lengths))
@@ -150,6 +144,11 @@ def answer_losses(
         ExampleLoss(loss=float(loss), tokens=int(count))
         for loss, count in zip(sums, counts, strict=True)
     ]
+
+
+def _chunks(tuned: Tuned, packed: Packed) -> list[slice]:
+    size = tuned.base.head_chunk
+    return [slice(start, start + size) for start in range(0, packed.targets, size)]
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -2,7 +2,7 @@
 
     settings -> trace of a micro-batch -> memory by part, time, what fits
 
-Micro-batches are chosen as the loop chooses them: `MICRO_TOKENS`, halved until they fit, and the
+Micro-batches are chosen as the loop chooses them: `tokens_at_once`, halved until they fit, and the
 longest example whole.
 """
 
@@ -20,7 +20,7 @@ from copydesk.study._memory_model import Fixed, fixed_bytes, memory_parts
 from copydesk.study._shapes import Architecture
 from copydesk.study._time_model import epoch_seconds
 from copydesk.study._trace import Held, Trace, trace_micro
-from copydesk.train import LEAST_TOKENS, MICRO_TOKENS, RunSettings, make_settings, settings_record
+from copydesk.train import LEAST_TOKENS, RunSettings, make_settings, settings_record, tokens_at_once
 
 EPOCH_TOKENS = 1_000_000
 """Of an epoch, where nothing is said: some 1,500 pages of 500 words."""
@@ -122,7 +122,7 @@ def size_run(
     found = find_method(method)
     run, own = make_settings(method, settings)
     dtype = _dtype(found, run.dtype, machine)
-    preferred = max(MICRO_TOKENS, run.max_length)
+    preferred = max(tokens_at_once(machine.device.kind), run.max_length)
     length = min(run.max_length, max(run.batch_tokens, 16))
     on_cpu = machine.device.kind == "cpu"
     # Adapters run batches of half the tokens on a CPU, two side by side where it has the threads;

@@ -16,7 +16,7 @@ from copydesk.study._question import Material, Question
 from copydesk.study._shapes import Architecture, read_architecture
 from copydesk.study._time_model import step_seconds, work_seconds
 from copydesk.study._trace import trace_micro
-from copydesk.train import LEAST_TOKENS, MICRO_TOKENS, Recipe, plan_steps
+from copydesk.train import LEAST_TOKENS, Recipe, plan_steps, tokens_at_once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def _predict(
     recipe = recipes[0]
     method = find_method(recipe.method)
     epochs = [_epoch(one, material) for one, material in zip(recipes, materials, strict=True)]
-    limit = MICRO_TOKENS
+    limit = tokens_at_once(machine.device.kind)
     while True:
         micro = max(
             (micro for steps in epochs for step in steps for micro in _micros(step, limit)),

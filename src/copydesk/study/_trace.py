@@ -26,7 +26,6 @@ from torch.utils._pytree import tree_leaves
 from transformers import PretrainedConfig
 
 from copydesk.models import (
-    CHUNK,
     Encoded,
     MethodSettings,
     Tuned,
@@ -225,7 +224,7 @@ def _run(
     tuned = _prepared(config, method, own, dtype, on_cpu)
     head: Any = tuned.model.get_output_embeddings()
     tuned.model.train()
-    ledger = _Ledger(rows=int(head.weight.shape[0]))
+    ledger = _Ledger(int(head.weight.shape[0]), tuned.base.head_chunk)
     ledger.watch(tuned)
     packed = pack(examples).to(META)
     ledger.trained = _shapes(tuned)
@@ -249,7 +248,7 @@ def _prepared(
     if hasattr(own, "init_lora_weights"):
         changes["init_lora_weights"] = "default"  # a decomposition needs numbers
     own = replace(own, **changes)
-    with _Ledger(rows=0), _Kernels():
+    with _Ledger(0, 0), _Kernels():
         base = hollow_base(
             config,
             config.model_type,
@@ -309,12 +308,13 @@ def _autocast_knows_meta() -> Generator[None]:
 class _Ledger(TorchDispatchMode):
     """Keeps the sizes of living meta tensors, and the cost of every operation."""
 
-    def __init__(self, *, rows: int) -> None:
+    def __init__(self, rows: int, chunk: int) -> None:
         super().__init__()
         self.peaks: list[Held] = []
         self.trained: Counter[tuple[int, ...]] = Counter()
         self.work: Counter[Operation] = Counter()
         self._rows = rows
+        self._chunk = chunk
         self._sizes: dict[int, tuple[int, bool]] = {}
         self._live = 0
         self._logits = 0
@@ -359,7 +359,9 @@ class _Ledger(TorchDispatchMode):
         if tensor.device != META or key in self._sizes:
             return False
         size = storage.nbytes()
-        is_logits = tensor.dim() == 2 and tensor.shape[1] == self._rows and len(tensor) <= CHUNK
+        is_logits = (
+            tensor.dim() == 2 and tensor.shape[1] == self._rows and len(tensor) <= self._chunk
+        )
         self._sizes[key] = (size, is_logits)
         weakref.finalize(storage, self._freed, key).atexit = False
         self._live += size

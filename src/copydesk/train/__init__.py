@@ -5,7 +5,7 @@ metrics into the run's folder, and to trackers where they are asked for. Does no
 files, workspaces, HTTP, which method it runs.
 """
 
-from copydesk.train._capacity import LEAST_TOKENS, MICRO_TOKENS, free_bytes, used_bytes
+from copydesk.train._capacity import LEAST_TOKENS, free_bytes, tokens_at_once, used_bytes
 from copydesk.train._checkpoint import clear_run
 from copydesk.train._loop import train
 from copydesk.train._memory import PeakMemory
@@ -20,7 +20,6 @@ from copydesk.train._tune import Recipe, Tuning, check_recipe, tune
 
 __all__ = [
     "LEAST_TOKENS",
-    "MICRO_TOKENS",
     "MetricSink",
     "PassRun",
     "PeakMemory",
@@ -40,6 +39,7 @@ __all__ = [
     "read_recipe",
     "recipe_method",
     "settings_record",
+    "tokens_at_once",
     "train",
     "tune",
     "tune_together",

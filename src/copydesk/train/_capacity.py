@@ -17,12 +17,11 @@ import psutil
 import torch
 
 from copydesk.errors import OutOfMemory
-from copydesk.models import CHUNK, Encoded, Tuned, kept_bytes, pack
+from copydesk.models import Encoded, Tuned, kept_bytes, pack
 from copydesk.train._optimizers import optimizer_bytes
 from copydesk.train._settings import RunSettings
 
-MICRO_TOKENS = 1024
-"""Tokens run at once where they fit: enough to fill a CPU's matrix units."""
+_AT_ONCE = {"cpu": 1024, "cuda": 16_384}
 LEAST_TOKENS = 64
 """Micro-batches are not made smaller than this; a longer example is still run whole."""
 BACKWARD = 1.5
@@ -75,7 +74,7 @@ def measure_need(tuned: Tuned, examples: Sequence[Encoded], run: RunSettings) ->
     return Need(
         gradients=sum(weight.numel() * weight.element_size() for weight in weights),
         optimizer=optimizer_bytes(run.optimizer, tuned.parameters),
-        logits=CHUNK * rows * 4 * _LOGITS,
+        logits=tuned.base.head_chunk * rows * 4 * _LOGITS,
         token=_token_bytes(tuned, examples) * BACKWARD,
     )
 
@@ -93,11 +92,18 @@ def _token_bytes(tuned: Tuned, examples: Sequence[Encoded]) -> float:
     return max(1.0, (kept[1] - kept[0]) / (_PROBES[1] - _PROBES[0]))
 
 
-def micro_tokens(need: Need, longest: int, room: int) -> int:
-    """Tokens to run at once: `MICRO_TOKENS`, or halves of it where those do not fit.
+def tokens_at_once(device_type: str) -> int:
+    """Tokens run at once where they fit: enough to fill a CPU's matrix units; on CUDA enough that
+    starting kernels is not most of the time."""
+    return _AT_ONCE.get(device_type, _AT_ONCE["cpu"])
+
+
+def micro_tokens(need: Need, preferred: int, longest: int, room: int) -> int:
+    """Tokens to run at once: `preferred`, or halves of it where those do not fit.
 
     Args:
         need: of the run.
+        preferred: from `tokens_at_once`.
         longest: tokens of the longest example, which is never cut here.
         room: bytes that are free.
 
@@ -106,7 +112,7 @@ def micro_tokens(need: Need, longest: int, room: int) -> int:
     """
     if need.at(longest) > room:
         raise too_large(need, longest, room)
-    tokens = MICRO_TOKENS
+    tokens = preferred
     while tokens > max(LEAST_TOKENS, longest) and need.at(tokens) > room:
         tokens //= 2
     return tokens

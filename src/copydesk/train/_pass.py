@@ -33,10 +33,10 @@ from copydesk.models import (
 )
 from copydesk.records import Listener, ignore_progress
 from copydesk.train._capacity import (
-    MICRO_TOKENS,
     free_bytes,
     measure_need,
     memory_errors,
+    tokens_at_once,
     used_bytes,
 )
 from copydesk.train._memory import PeakMemory
@@ -203,10 +203,11 @@ class _Room:
         longest = max(len(example.ids) for example in run.examples)
         used = used_bytes(self._device)
         # Gradients and state of members that are here may not have been made yet.
-        wanted = need.at(max(longest, MICRO_TOKENS)) + others * (need.gradients + need.optimizer)
+        at_once = max(longest, tokens_at_once(self._device.type))
+        wanted = need.at(at_once) + others * (need.gradients + need.optimizer)
         if self._limit is None:
             return not others or wanted <= free_bytes(self._device)
-        least = used + need.at(max(longest, MICRO_TOKENS))
+        least = used + need.at(at_once)
         if others:
             return used + wanted <= self._limit
         # Once one has run, what the process keeps for itself is no reason to refuse the next.
@@ -279,7 +280,7 @@ class _Crew:
         ]
         seconds: dict[str, float] = {member.run.name: 0.0 for member in members}
         if pieces:
-            lanes = make_lanes(members[0].tuned, MICRO_TOKENS)
+            lanes = make_lanes(members[0].tuned, tokens_at_once(device.type))
             members[0].tuned.model.train()
             mixes = _mixed(pieces, lanes.tokens)
             began = time.perf_counter()

@@ -30,7 +30,13 @@ from copydesk.models import (
     split_by_tokens,
 )
 from copydesk.records import Listener, LossPoint, Progress
-from copydesk.train._capacity import free_bytes, measure_need, micro_tokens, used_bytes
+from copydesk.train._capacity import (
+    free_bytes,
+    measure_need,
+    micro_tokens,
+    tokens_at_once,
+    used_bytes,
+)
 from copydesk.train._checkpoint import (
     Position,
     read_best,
@@ -274,7 +280,8 @@ class Session:
     def _position(self) -> Position:
         longest = max(len(example.ids) for example in self._examples)
         need = measure_need(self.tuned, self._examples, self._run)
-        micro = micro_tokens(need, longest, free_bytes(self.tuned.base.device))
+        device = self.tuned.base.device
+        micro = micro_tokens(need, tokens_at_once(device.type), longest, free_bytes(device))
         position = read_checkpoint(
             self._folder,
             self._run_digest,
