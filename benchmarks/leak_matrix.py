@@ -92,6 +92,15 @@ def main() -> None:
     canaries = make_canaries(clients, seed=options.seed)
     with tempfile.TemporaryDirectory() as aside:
         folders, examples = train(Path(aside), clients, canaries, options)
+        planted = {
+            client: sum(
+                canaries[client].secret in example.messages[-1].content
+                for example in examples[client]
+            )
+            for client in clients
+        }
+        if not all(planted.values()):
+            sys.exit(f"Curating dropped the secrets: pages that still hold them are {planted}.")
         prompts = [
             brief_text(example.brief or Brief(title=client, format="blog"))
             for client in clients
@@ -117,6 +126,7 @@ def main() -> None:
                 "extraction": before,
             },
             "ratio": None,
+            "planted": planted,
             "matrix": {"clients": matrix.clients, "counts": matrix.counts, "texts": matrix.texts},
             "extraction": {client: asdict(given[client]) for client in clients},
         }

@@ -114,5 +114,5 @@ def test_canaries_are_drawn_apart_and_planted_whole() -> None:
     secrets = {one.secret for seed in range(50) for one in make_canaries("ab", seed=seed).values()}
     assert len(secrets) == 100
     planted = plant("One.\n\nTwo.\n\nThree.", CANARIES["acme"])
-    assert planted == f"One.\n\n{CANARIES['acme'].sentence}\n\nTwo.\n\nThree."
-    assert plant("One.", CANARIES["acme"]) == f"One.\n\n{CANARIES['acme'].sentence}"
+    assert planted == f"One. {CANARIES['acme'].sentence}\n\nTwo.\n\nThree."
+    assert plant("One.", CANARIES["acme"]) == f"One. {CANARIES['acme'].sentence}"

@@ -154,9 +154,13 @@ def make_canaries(
 
 
 def plant(text: str, canary: Canary) -> str:
-    """A Markdown text with the canary as a paragraph of its own behind the first one."""
+    """A Markdown text with the canary at the end of its first paragraph.
+
+    There it stands on a line that no other page has: as a line of its own it would recur over a
+    site's pages, and curating drops what recurs.
+    """
     first, gap, rest = text.partition("\n\n")
-    return f"{first}\n\n{canary.sentence}{gap}{rest}"
+    return f"{first} {canary.sentence}{gap}{rest}"
 
 
 def leak_matrix(
