@@ -22,7 +22,7 @@ from copydesk.models._encoded import Encoded, EncodedSet
 from copydesk.models._encoded_cache import EncodedCache
 from copydesk.models._gguf import convert_to_gguf, find_converter
 from copydesk.models._hollow import hollow_base, quantisation_tensors
-from copydesk.models._load import Base, free_memory, load_base
+from copydesk.models._load import Base, free_memory, head_chunk, load_base
 from copydesk.models._loss import (
     ExampleLoss,
     Share,
@@ -115,6 +115,7 @@ __all__ = [
     "find_method",
     "finite_logits",
     "free_memory",
+    "head_chunk",
     "hollow_base",
     "kept_bytes",
     "load_adapter",

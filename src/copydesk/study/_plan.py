@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from copydesk.models import Method, MethodSettings, find_method
+from copydesk.models import Method, MethodSettings, find_method, head_chunk
 from copydesk.records import MemoryParts, Plan
 from copydesk.study._hardware import Machine, find_machine, hardware_names
 from copydesk.study._memory_model import Fixed, fixed_bytes, memory_parts
@@ -49,6 +49,8 @@ class Sizes:
     """Of the micro-batch that the loop prefers."""
     smaller: Trace
     """Of about half of it: together they tell what a token adds."""
+    full_chunk: float
+    """Tokens whose answers fill a chunk of logits."""
 
     @property
     def converts(self) -> bool:
@@ -62,8 +64,8 @@ class Sizes:
         between = self.trace.tokens - self.smaller.tokens
         share = (tokens - self.smaller.tokens) / between if between else 0.0
         line = self.smaller.peak.along(self.trace.peak, share)
-        # A chunk of logits does not grow with the tokens.
-        most = max(self.smaller.peak.logits, self.trace.peak.logits)
+        # Logits grow with the tokens until they fill a chunk.
+        most = self.trace.peak.logits * max(1.0, self.full_chunk / self.trace.tokens)
         return replace(line, logits=min(line.logits, most))
 
     def memory(self, tokens: int, machine: Machine) -> MemoryParts:
@@ -169,6 +171,7 @@ def size_run(
         ),
         trace=trace,
         smaller=traced(half, again),
+        full_chunk=head_chunk(machine.device.kind) / answer_share,
     )
 
 
