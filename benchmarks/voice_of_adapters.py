@@ -5,12 +5,14 @@
 
 For each real brand: a LoRA adapter is trained on the newest of its older pages, and drafts are
 written for briefs read off its held-out newest fifth, by the adapter, by the base with the style
-guide and three of the brand's pages in its prompt, and by the base alone. The same sampling for
-all. The drafts of a brief are cut to the same number of words, those of the shortest.
+guide and three of the brand's pages in its prompt, and by the base alone, all through the serving
+engine and drawn alike. The drafts of a brief are cut to the same number of words, those of the
+shortest.
 
 Each text is attributed, names masked, by the voice measure (probability of at least one half), by
 Burrows's Delta and by the compression distance (nearer to the brand's older pages than to what the
-base wrote about their titles; `delta_margin` and `compression_margin` say by how much). None of
+base wrote about their titles; `delta_margin` and `compression_margin` say by how much). `nearest`
+asks more of both: nearer to the brand than to the base and to each of the ten other brands. None of
 them chose a draft; with `--best-of N` the voice measure chose one of N by adapter and prompted base
 alike, and its own figures then say nothing.
 Printed: shares of drafts attributed to the brand, of real held-out pages too; the difference of
@@ -25,10 +27,11 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from _case import BRANDS, emit, versions
 from _drafting import (
@@ -48,7 +51,6 @@ from copydesk.content import TrainingIndex
 from copydesk.corpus import material_example, word_count
 from copydesk.evaluate import (
     LEAST_WORDS,
-    BatchContinuer,
     BurrowsDelta,
     Interval,
     VoiceModel,
@@ -62,17 +64,15 @@ from copydesk.evaluate import (
 from copydesk.models import (
     BaseInfo,
     BaseStore,
-    Tuned,
     encode_examples,
     find_method,
-    load_adapter,
     load_base,
     load_tokenizer,
     pick_device,
     template_digest,
-    untuned,
 )
-from copydesk.records import Document, Message, Sampling, StyleGuide
+from copydesk.records import AdapterRef, Document, Generate, Message, Sampling, StyleGuide
+from copydesk.serve import EngineSettings, LocalEngine, start_engine
 from copydesk.store import default_cache, json_digest
 from copydesk.study import prompted_chat
 from copydesk.train import Recipe, make_settings, tune
@@ -83,8 +83,10 @@ FIGURES = (
     "probability",
     "delta",
     "delta_margin",
+    "delta_nearest",
     "compression",
     "compression_margin",
+    "compression_nearest",
     "longest_run",
 )
 LEARNED_DRAFTS = 24
@@ -102,6 +104,10 @@ class Measures:
     delta: BurrowsDelta
     profiles: tuple[str, str]
     """Masked text of the brand and of the base, of the same length."""
+    delta_of_all: BurrowsDelta
+    """Of the brand, the base and all other brands."""
+    profiles_of_all: dict[str, str]
+    """Masked text of each of them, of the same length."""
     index: TrainingIndex
 
     def judge(self, text: str) -> dict[str, float]:
@@ -109,6 +115,11 @@ class Measures:
         delta = distances["base"] - distances["own"]
         masked = mask(text)
         own, base = (compression_distance(masked, profile) for profile in self.profiles)
+        all_deltas = self.delta_of_all.distances(text)
+        all_compressions = {
+            name: compression_distance(masked, profile)
+            for name, profile in self.profiles_of_all.items()
+        }
         run = self.index.longest_run(text)
         probability = self.voice.judge(text).probability
         return {
@@ -116,10 +127,16 @@ class Measures:
             "probability": probability,
             "delta": float(delta > 0),
             "delta_margin": delta,
+            "delta_nearest": float(nearest(all_deltas) == "own"),
             "compression": float(own < base),
             "compression_margin": base - own,
+            "compression_nearest": float(nearest(all_compressions) == "own"),
             "longest_run": float(run.words if run else 0),
         }
+
+
+def nearest(distances: Mapping[str, float]) -> str:
+    return min(distances, key=lambda name: distances[name])
 
 
 def main() -> None:
@@ -137,8 +154,8 @@ def compared(options: argparse.Namespace) -> dict[str, Any]:
         brand = brands[name]
         pages = spread(brand.heldout, options.briefs)
         learned = brand.train[-options.pages :]
-        candidates = write_all(brand, pages, learned, info, folder, options)
-        measures = learn(brand, brands, learned, base_drafts(brand, info, folder, options))
+        candidates, known = write_all(brand, pages, learned, info, folder, options)
+        measures = learn(brand, brands, learned, known)
         drafts = {writer: best(found, measures) for writer, found in candidates.items()}
         rows[name], real[name] = judged(pages, drafts, measures)
         print(name, json.dumps(shares(rows[name])), file=sys.stderr, flush=True)
@@ -170,43 +187,82 @@ def write_all(
     info: BaseInfo,
     folder: Path,
     options: argparse.Namespace,
-) -> dict[str, list[dict[str, str]]]:
-    """Writer -> page's id -> draft, for each candidate."""
+) -> tuple[dict[str, list[dict[str, str]]], list[str]]:
+    """Writer -> page's id -> draft, for each candidate; and the base's drafts on older titles."""
     key, trained = adapter(brand.name, learned, info, folder, options)
+    ref = AdapterRef(name=brand.name, path=trained, digest=key, base_digest=info.digest)
     tokenizer = load_tokenizer(info)
     guide, shown = style_guide(brand.name), shown_pages(brand.train)
 
     def prompted(page: Document) -> Sequence[Message]:
         return prompted_chat(asked(page), guide, shown, tokenizer)
 
-    makers: dict[str, tuple[str, Callable[[Document], Sequence[Message]], Path | None]] = {
-        "adapter": ("adapter", asked, trained),
-        "prompted": ("prompted", prompted, None),
-        "base": ("base", asked, None),
+    makers: dict[str, tuple[Callable[[Document], Sequence[Message]], AdapterRef | None]] = {
+        "adapter": (asked, ref),
+        "prompted": (prompted, None),
+        "base": (asked, None),
     }
     found: dict[str, list[dict[str, str]]] = {}
-    for writer, (kind, chat, weights) in makers.items():
-        speakers: list[Tuned] = []
-        for seed in range(1, 1 + (1 if writer == "base" else options.best_of)):
-            sampling = replace(SAMPLING, temperature=options.temperature, seed=seed)
+    with Desk(info, options.rows) as desk:
+        for writer, (chat, by) in makers.items():
+            for seed in range(1, 1 + (1 if writer == "base" else options.best_of)):
+                sampling = replace(SAMPLING, temperature=options.temperature, seed=seed)
+                name = drafts_file(
+                    f"served-{writer}", key if by else info.digest, brand.name, sampling
+                )
+                write = desk.writer(chat, by, sampling)
+                drafts = written(folder / name, pages, write, rows=options.rows)
+                found.setdefault(writer, []).append(drafts)
+        older = spread(brand.train, LEARNED_DRAFTS)
+        name = drafts_file("served-base-older", info.digest, brand.name)
+        write = desk.writer(asked, None, SAMPLING)
+        known = written(folder / name, older, write, rows=options.rows)
+    return found, list(known.values())
 
-            def write(
-                batch: list[Document],
-                chat: Callable[[Document], Sequence[Message]] = chat,
-                weights: Path | None = weights,
-                speakers: list[Tuned] = speakers,
-                sampling: Sampling = sampling,
-            ) -> Sequence[str]:
-                if not speakers:  # only where drafts are missing
-                    speakers.append(speaking(info, weights))
-                model = BatchContinuer(speakers[0], sampling=sampling, rows=options.rows)
-                return model.answer_chats([chat(page) for page in batch])
 
-            digest = key if weights else info.digest
-            target = folder / drafts_file(kind, digest, brand.name, sampling)
-            drafts = written(target, pages, write, rows=options.rows)
-            found.setdefault(writer, []).append(drafts)
-    return found
+class Desk:
+    """The serving engine, started when the first draft is missing."""
+
+    def __init__(self, info: BaseInfo, rows: int) -> None:
+        self._info, self._rows = info, rows
+        self._engine: LocalEngine | None = None
+
+    def __enter__(self) -> "Desk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._engine is not None:
+            self._engine.stop()
+
+    def writer(
+        self,
+        chat: Callable[[Document], Sequence[Message]],
+        by: AdapterRef | None,
+        sampling: Sampling,
+    ) -> Callable[[list[Document]], Sequence[str]]:
+        """A function that writes for pages at once, each drawn from a seed of its own."""
+
+        def write(pages: list[Document]) -> Sequence[str]:
+            if self._engine is None:
+                device = pick_device()
+                dtype = find_method("lora").dtype("auto", device)
+                base = load_base(self._info, device=device, dtype=dtype)
+                self._engine = start_engine(base, EngineSettings(max_running=self._rows))
+            jobs = [
+                self._engine.submit(
+                    Generate(
+                        prompt=tuple(chat(page)),
+                        adapter=by,
+                        sampling=replace(
+                            sampling, seed=crc32(f"{sampling.seed}:{page.id}".encode())
+                        ),
+                    )
+                )
+                for page in pages
+            ]
+            return [job.result().completion.text for job in jobs]
+
+        return write
 
 
 def best(candidates: Sequence[dict[str, str]], measures: Measures) -> dict[str, str]:
@@ -221,27 +277,6 @@ def best(candidates: Sequence[dict[str, str]], measures: Measures) -> dict[str, 
     if len(candidates) == 1:
         return candidates[0]
     return {page: max((own[page] for own in candidates), key=likeness) for page in candidates[0]}
-
-
-def base_drafts(
-    brand: Brand, info: BaseInfo, folder: Path, options: argparse.Namespace
-) -> list[str]:
-    """What the base wrote about older titles; the file is `voice_validity.py`'s too."""
-
-    def write(batch: list[Document]) -> Sequence[str]:
-        model = BatchContinuer(speaking(info, None), sampling=SAMPLING, rows=options.rows)
-        return model.answer_chats([asked(page) for page in batch])
-
-    file = folder / drafts_file("base", info.digest, brand.name)
-    pages = spread(brand.train, LEARNED_DRAFTS)
-    return list(written(file, pages, write, rows=options.rows).values())
-
-
-def speaking(info: BaseInfo, weights: Path | None) -> Tuned:
-    device = pick_device()
-    dtype = find_method("lora").dtype("auto", device)
-    base = load_base(info, device=device, dtype=dtype)
-    return load_adapter(base, weights, bound_to=info.digest) if weights else untuned(base)
 
 
 def adapter(
@@ -312,12 +347,16 @@ def learn(
         for name, other in brands.items()
         if name != brand.name
     }
-    texts = [" ".join(mask(prose(text)) for text in side) for side in (own[::-1], drafts)]
-    length = min(map(len, texts))
+    everyone = {"own": own[::-1], "base": drafts, **others}
+    masked = {name: " ".join(mask(prose(text)) for text in side) for name, side in everyone.items()}
+    length = min(len(masked["own"]), len(masked["base"]))
+    least = min(map(len, masked.values()))
     return Measures(
         voice=fit_voice(own, others, drafts=drafts, names=NAMES[brand.name]),
         delta=BurrowsDelta.fit({"own": own, "base": drafts}),
-        profiles=(texts[0][:length], texts[1][:length]),
+        profiles=(masked["own"][:length], masked["base"][:length]),
+        delta_of_all=BurrowsDelta.fit({"own": own, "base": drafts, **others}),
+        profiles_of_all={name: text[:least] for name, text in masked.items()},
         index=TrainingIndex.build((page.id, page.text) for page in learned),
     )
 
