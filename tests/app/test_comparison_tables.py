@@ -77,11 +77,11 @@ COMPARISON = Comparison(
 )
 
 
-def shown(comparison: Comparison, *, qualities: bool = False) -> str:
+def shown(comparison: Comparison, *, qualities: bool = False, advise: bool = True) -> str:
     output.out.width = 80
     try:
         with output.out.capture() as captured:
-            show_comparison(comparison, qualities=qualities)
+            show_comparison(comparison, qualities=qualities, advise=advise)
     finally:
         output.out.width = None  # type: ignore[assignment]
     return captured.get()
@@ -133,6 +133,7 @@ def test_what_was_predicted_stands_beside_what_was_measured() -> None:
     assert " ".join(line.split()) == "LoRA 2.5 GB / 2.7 GB 30.0 s / 33.0 s"
     assert "Nothing was predicted" not in said
     assert "copydesk plan does it" in " ".join(shown(COMPARISON).split())
+    assert "Nothing was predicted" not in shown(COMPARISON, advise=False)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from copydesk.app._output import duration, method_word, out, size
 from copydesk.records import Comparison, MethodRow
 
 
-def show_comparison(result: Comparison, *, qualities: bool = False) -> None:
+def show_comparison(result: Comparison, *, qualities: bool = False, advise: bool = True) -> None:
     """The table of methods and the verdict; fits into 80 columns.
 
-    With `qualities`, and for several clients always, the qualitative table follows.
+    With `qualities`, and for several clients always, the qualitative table follows. With `advise`
+    it says how figures can be predicted where none were.
     """
     table = Table(
         title=f"{result.client} on {result.base}", title_justify="left", box=None, pad_edge=False
@@ -35,7 +36,7 @@ def show_comparison(result: Comparison, *, qualities: bool = False) -> None:
                 f"{_label(row)}'s memory is that of a pass of {row.clients_in_pass} clients.",
                 style="dim",
             )
-    _show_predictions(result)
+    _show_predictions(result, advise)
     _show_sweeps(result)
     _show_speech(result)
     if qualities or len(result.clients) > 1:
@@ -68,14 +69,16 @@ def show_qualities(result: Comparison) -> None:
     out.print(f"{legend}; above it, high.", style="dim", markup=False)
 
 
-def _show_predictions(result: Comparison) -> None:
+def _show_predictions(result: Comparison, advise: bool) -> None:
     """What the plan said beside what was measured, a line a method; or how to have it said."""
     told = [row for row in result.rows if row.predicted_epoch_seconds is not None]
     if not told:
-        out.print(
-            "Nothing was predicted, as this machine is not measured yet: copydesk plan does it.",
-            style="dim",
-        )
+        if advise:
+            out.print(
+                "Nothing was predicted, as this machine is not measured yet: copydesk plan does "
+                "it.",
+                style="dim",
+            )
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("predicted / measured", no_wrap=True)

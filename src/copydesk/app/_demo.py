@@ -74,7 +74,7 @@ def _compare(workspace: Workspace, listener: Listener, should_stop: Callable[[],
                 name, settings=DEMO_SETTINGS, listener=listener, should_stop=should_stop
             )
     for comparison in workspace.comparisons():
-        show_comparison(comparison)
+        show_comparison(comparison, advise=False)
 
 
 def _write(workspace: Workspace, samples: Path) -> None:
