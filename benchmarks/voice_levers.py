@@ -30,7 +30,7 @@ LEVERS: dict[str, tuple[str, ...]] = {
     "temperature-1": ("--temperature", "1.0"),
     "best-of-4": ("--best-of", "4"),
 }
-MEASURES = ("voice", "delta", "delta_nearest", "compression", "compression_nearest")
+MEASURES = ("voice", "delta", "delta_nearest", "compression")
 
 
 def row(told: dict[str, Any]) -> dict[str, Any]:

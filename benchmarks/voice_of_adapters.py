@@ -11,10 +11,10 @@ shortest.
 
 Each text is attributed, names masked, by the voice measure (probability of at least one half), by
 Burrows's Delta and by the compression distance (nearer to the brand's older pages than to what the
-base wrote about their titles; `delta_margin` and `compression_margin` say by how much). `nearest`
-asks more of both: nearer to the brand than to the base and to each of the ten other brands. None of
-them chose a draft; with `--best-of N` the voice measure chose one of N by adapter and prompted base
-alike, and its own figures then say nothing.
+base wrote about their titles; `delta_margin` and `compression_margin` say by how much).
+`delta_nearest` asks more: nearer to the brand than to the base and to each of the ten other brands.
+None of them chose a draft; with `--best-of N` the voice measure chose one of N by adapter and
+prompted base alike, and its own figures then say nothing.
 Printed: shares of drafts attributed to the brand, of real held-out pages too; the difference of
 adapter and prompted base, paired by brief, with its 95% bootstrap interval; and the longest run of
 words that stands in the pages the adapter was trained on.
@@ -27,7 +27,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,6 @@ FIGURES = (
     "delta_nearest",
     "compression",
     "compression_margin",
-    "compression_nearest",
     "longest_run",
 )
 LEARNED_DRAFTS = 24
@@ -106,8 +105,6 @@ class Measures:
     """Masked text of the brand and of the base, of the same length."""
     delta_of_all: BurrowsDelta
     """Of the brand, the base and all other brands."""
-    profiles_of_all: dict[str, str]
-    """Masked text of each of them, of the same length."""
     index: TrainingIndex
 
     def judge(self, text: str) -> dict[str, float]:
@@ -116,10 +113,6 @@ class Measures:
         masked = mask(text)
         own, base = (compression_distance(masked, profile) for profile in self.profiles)
         all_deltas = self.delta_of_all.distances(text)
-        all_compressions = {
-            name: compression_distance(masked, profile)
-            for name, profile in self.profiles_of_all.items()
-        }
         run = self.index.longest_run(text)
         probability = self.voice.judge(text).probability
         return {
@@ -127,16 +120,11 @@ class Measures:
             "probability": probability,
             "delta": float(delta > 0),
             "delta_margin": delta,
-            "delta_nearest": float(nearest(all_deltas) == "own"),
+            "delta_nearest": float(min(all_deltas, key=lambda name: all_deltas[name]) == "own"),
             "compression": float(own < base),
             "compression_margin": base - own,
-            "compression_nearest": float(nearest(all_compressions) == "own"),
             "longest_run": float(run.words if run else 0),
         }
-
-
-def nearest(distances: Mapping[str, float]) -> str:
-    return min(distances, key=lambda name: distances[name])
 
 
 def main() -> None:
@@ -347,16 +335,13 @@ def learn(
         for name, other in brands.items()
         if name != brand.name
     }
-    everyone = {"own": own[::-1], "base": drafts, **others}
-    masked = {name: " ".join(mask(prose(text)) for text in side) for name, side in everyone.items()}
-    length = min(len(masked["own"]), len(masked["base"]))
-    least = min(map(len, masked.values()))
+    texts = [" ".join(mask(prose(text)) for text in side) for side in (own[::-1], drafts)]
+    length = min(map(len, texts))
     return Measures(
         voice=fit_voice(own, others, drafts=drafts, names=NAMES[brand.name]),
         delta=BurrowsDelta.fit({"own": own, "base": drafts}),
-        profiles=(masked["own"][:length], masked["base"][:length]),
+        profiles=(texts[0][:length], texts[1][:length]),
         delta_of_all=BurrowsDelta.fit({"own": own, "base": drafts, **others}),
-        profiles_of_all={name: text[:least] for name, text in masked.items()},
         index=TrainingIndex.build((page.id, page.text) for page in learned),
     )
 
