@@ -1,6 +1,7 @@
 """Tiny bases, examples, and losses as plain transformers and PEFT compute them."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,17 @@ def plain_peft(tuned: Tuned, plain: Any) -> PeftModel:
         for name, parameter in tuned.parameters.items():
             reference[name].copy_(parameter)
     return theirs
+
+
+def gradients_near(
+    tuned: Tuned, reference: Mapping[str, torch.nn.Parameter], *, within: float
+) -> None:
+    """Every trained parameter's gradient is that of the reference, relative to its norm."""
+    for name, parameter in tuned.parameters.items():
+        wanted = reference[name].grad
+        assert parameter.grad is not None and wanted is not None, name
+        error = (parameter.grad - wanted).norm() / wanted.norm().clamp_min(1e-12)
+        assert float(error) < within, f"{name}: {float(error):.1e}"
 
 
 def logits(model: Any, length: int = 40) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from bitsandbytes.nn.modules import Linear4bit
 from conftest import FAMILIES, write_tiny_base
 from peft import PeftModel
-from references import disturb, plain_peft, reference_loss, some_examples
+from references import disturb, gradients_near, plain_peft, reference_loss, some_examples
 from torch.nn import functional
 from training import examples_for, run_loop, weights
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -105,11 +105,7 @@ def test_loss_and_gradients_equal_plain_transformers(tmp_path: Path, family: str
     expected.backward()
     assert total / targets == pytest.approx(expected.item(), rel=1e-5)
     reference = dict(plain.named_parameters())
-    for name, parameter in tuned.parameters.items():
-        wanted = reference[name].grad
-        assert parameter.grad is not None and wanted is not None, name
-        error = (parameter.grad - wanted).norm() / wanted.norm().clamp_min(1e-12)
-        assert float(error) < 1e-4, f"{name}: {float(error):.1e}"
+    gradients_near(tuned, reference, within=1e-4)
 
 
 def test_half_precision_takes_flash_attention(
@@ -158,11 +154,7 @@ def test_four_bits_equal_pefts_own(tiny_base: Path) -> None:
     expected.backward()
     assert total / targets == pytest.approx(expected.item(), rel=1e-4)
     reference = dict(theirs.named_parameters())
-    for name, parameter in tuned.parameters.items():
-        wanted = reference[name].grad
-        assert parameter.grad is not None and wanted is not None, name
-        error = (parameter.grad - wanted).norm() / wanted.norm().clamp_min(1e-12)
-        assert float(error) < 1e-3, f"{name}: {float(error):.1e}"
+    gradients_near(tuned, reference, within=1e-3)
 
 
 @pytest.mark.parametrize(
