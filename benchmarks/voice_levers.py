@@ -20,6 +20,7 @@ from voice_of_adapters import arguments, compared
 LEVERS: dict[str, tuple[str, ...]] = {
     "defaults": (),
     "pages-24": ("--pages", "24"),
+    "voice-weighted": ("--voice-weighted",),
     "epochs-1": ("--epochs", "1"),
     "epochs-8": ("--epochs", "8"),
     "rank-4": ("--lora-r", "4"),

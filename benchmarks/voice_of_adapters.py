@@ -1,7 +1,8 @@
 """Do a client's adapter's drafts sound more like the client than those of a prompted base?
 
     python benchmarks/voice_of_adapters.py [--brands 18f carpentries] [--briefs 40] [--epochs 4]
-        [--pages 96] [--lora-r 16] [--learning-rate 1e-3] [--temperature 0.7] [--best-of 1]
+        [--pages 96] [--voice-weighted] [--lora-r 16] [--learning-rate 1e-3]
+        [--temperature 0.7] [--best-of 1]
 
 For each real brand: a LoRA adapter is trained on the newest of its older pages, and drafts are
 written for briefs read off its held-out newest fifth, by the adapter, by the base with the style
@@ -141,8 +142,11 @@ def compared(options: argparse.Namespace) -> dict[str, Any]:
     for name in options.brands:
         brand = brands[name]
         pages = spread(brand.heldout, options.briefs)
+        known = of_base(brand, info, folder, options)
         learned = brand.train[-options.pages :]
-        candidates, known = write_all(brand, pages, learned, info, folder, options)
+        if options.voice_weighted:
+            learned = voice_weighted(learned, brands, known)
+        candidates = write_all(brand, pages, learned, info, folder, options)
         measures = learn(brand, brands, learned, known)
         drafts = {writer: best(found, measures) for writer, found in candidates.items()}
         rows[name], real[name] = judged(pages, drafts, measures)
@@ -155,6 +159,12 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--brands", nargs="+", default=["18f", "carpentries", "bitcoin-optech"])
     parser.add_argument("--briefs", type=int, default=40, help="of each brand")
     parser.add_argument("--pages", type=int, default=96, help="newest older pages to train on")
+    parser.add_argument(
+        "--voice-weighted",
+        action="store_true",
+        help="the half of the pages that sounds most like the client is shown three times as "
+        "often as the other, in half the epochs",
+    )
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--lora-r", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
@@ -168,6 +178,39 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
+def of_base(brand: Brand, info: BaseInfo, folder: Path, options: argparse.Namespace) -> list[str]:
+    """What the base writes about older titles of the brand."""
+    older = spread(brand.train, LEARNED_DRAFTS)
+    name = drafts_file("served-base-older", info.digest, brand.name)
+    with Desk(info, options.rows) as desk:
+        write = desk.writer(asked, None, SAMPLING)
+        return list(written(folder / name, older, write, rows=options.rows).values())
+
+
+def voice_weighted(
+    pages: Sequence[Document], brands: dict[str, Brand], drafts: Sequence[str]
+) -> list[Document]:
+    """The pages, and twice more the half of them that a voice learned from the others knows best.
+
+    Each half of the pages is judged by what was learned from the other half.
+    """
+    name = pages[0].client
+    likeness: dict[str, float] = {}
+    for side in (0, 1):
+        voice = fit_voice(
+            [page.text for page in pages[1 - side :: 2]],
+            other_texts(name, brands),
+            drafts=drafts,
+            names=NAMES[name],
+        )
+        for page in pages[side::2]:
+            plain = prose(page.text)
+            known = word_count(plain) >= LEAST_WORDS
+            likeness[page.id] = voice.judge(plain).probability if known else 0.0
+    best_first = sorted(pages, key=lambda page: (-likeness[page.id], page.id))
+    return [*pages, *2 * best_first[: len(pages) // 2]]
+
+
 def write_all(
     brand: Brand,
     pages: Sequence[Document],
@@ -175,8 +218,8 @@ def write_all(
     info: BaseInfo,
     folder: Path,
     options: argparse.Namespace,
-) -> tuple[dict[str, list[dict[str, str]]], list[str]]:
-    """Writer -> page's id -> draft, for each candidate; and the base's drafts on older titles."""
+) -> dict[str, list[dict[str, str]]]:
+    """Writer -> page's id -> draft, for each candidate."""
     key, trained = adapter(brand.name, learned, info, folder, options)
     ref = AdapterRef(name=brand.name, path=trained, digest=key, base_digest=info.digest)
     tokenizer = load_tokenizer(info)
@@ -201,11 +244,7 @@ def write_all(
                 write = desk.writer(chat, by, sampling)
                 drafts = written(folder / name, pages, write, rows=options.rows)
                 found.setdefault(writer, []).append(drafts)
-        older = spread(brand.train, LEARNED_DRAFTS)
-        name = drafts_file("served-base-older", info.digest, brand.name)
-        write = desk.writer(asked, None, SAMPLING)
-        known = written(folder / name, older, write, rows=options.rows)
-    return found, list(known.values())
+    return found
 
 
 class Desk:
@@ -277,7 +316,7 @@ def adapter(
     """The adapter's key and folder, trained where it is not there yet."""
     device = pick_device()
     own = {
-        "epochs": options.epochs,
+        "epochs": options.epochs // 2 if options.voice_weighted else options.epochs,
         "max_length": options.max_length,
         "lora_r": options.lora_r,
         "learning_rate": options.learning_rate,
@@ -326,15 +365,20 @@ def shown_pages(pages: Sequence[Document]) -> list[Any]:
     return [material_example(page) for page in near[:3]]
 
 
+def other_texts(own: str, brands: dict[str, Brand]) -> dict[str, list[str]]:
+    """Brand -> pages, of all brands but the one."""
+    return {
+        name: [page.text for page in spread(other.train, CONTRAST_PAGES)]
+        for name, other in brands.items()
+        if name != own
+    }
+
+
 def learn(
     brand: Brand, brands: dict[str, Brand], learned: Sequence[Document], drafts: Sequence[str]
 ) -> Measures:
     own = [page.text for page in brand.train]
-    others = {
-        name: [page.text for page in spread(other.train, CONTRAST_PAGES)]
-        for name, other in brands.items()
-        if name != brand.name
-    }
+    others = other_texts(brand.name, brands)
     texts = [" ".join(mask(prose(text)) for text in side) for side in (own[::-1], drafts)]
     length = min(map(len, texts))
     return Measures(
@@ -396,7 +440,7 @@ def line(
             key: getattr(options, key)
             for key in (
                 *("pages", "epochs", "lora_r", "learning_rate", "max_length"),
-                *("temperature", "best_of"),
+                *("voice_weighted", "temperature", "best_of"),
             )
         },
         "briefs": {name: len(found) for name, found in rows.items()},
