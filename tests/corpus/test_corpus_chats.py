@@ -105,7 +105,7 @@ def test_each_form_spells_a_chat(
     (chat,) = read(tmp_path / "a.jsonl", record | {"id": "a", "date": "2024-02-10"})
     assert isinstance(chat, Chat)
     assert (chat.form, chat.messages, chat.learned) == (form, turns, learned)
-    assert (chat.id, chat.date, chat.source) == ("a", "2024-02-10", f"{tmp_path}/a.jsonl:1")
+    assert (chat.id, chat.date, chat.source) == ("a", "2024-02-10", "a.jsonl:1")
     example = material_example(chat)
     assert (example.messages, example.learned, example.brief) == (turns, learned, None)
 

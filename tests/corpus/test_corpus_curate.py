@@ -111,6 +111,29 @@ def test_the_order_of_sources_and_lines_changes_nothing(tmp_path: Path) -> None:
     assert outcomes[0][2] == ["duplicate-id", "exact-duplicate", "exact-duplicate", "too-short"]
 
 
+def test_the_same_pages_elsewhere_are_the_same_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes: list[Curated] = []
+    for place in ("here", "else/where"):
+        folder = tmp_path / place / "acme"
+        (folder / "blog" / "old").mkdir(parents=True)
+        (folder / "shop").mkdir()
+        records = [record(n) for n in range(20)]
+        blog = write(folder / "blog" / "posts.jsonl", records[:8])
+        write(folder / "blog" / "old" / "posts.jsonl", records[8:16])
+        shop = write(folder / "shop" / "posts.jsonl", [*records[16:], {"text": "no title"}])
+        outcomes.append(curate([folder / "blog", blog, shop], client="a"))
+        monkeypatch.chdir(folder)
+        outcomes.append(curate([Path("blog"), Path("shop/../shop/posts.jsonl")], client="a"))
+    assert all(one == outcomes[0] for one in outcomes)
+    found = outcomes[0]
+    places = {page.source.rpartition(":")[0] for page in (*found.train, *found.heldout)}
+    assert places == {"blog/posts.jsonl", "blog/old/posts.jsonl", "shop/posts.jsonl"}
+    (rejection,) = found.rejected  # the file that was named twice was read once
+    assert (rejection.source, rejection.line) == ("shop/posts.jsonl", 5)
+
+
 def test_the_later_of_two_like_pages_is_rejected_naming_the_earlier(tmp_path: Path) -> None:
     words = prose(99, 200)
     copy = record(30, date="2023-01-01", text=" ".join(words))
@@ -118,12 +141,12 @@ def test_the_later_of_two_like_pages_is_rejected_naming_the_earlier(tmp_path: Pa
     path = write(tmp_path / "a.jsonl", [late, *(record(n) for n in range(20)), copy])
     curated = curate([path], client="a")
     (rejection,) = curated.rejected
-    assert (rejection.source, rejection.line) == (str(path), 1)
+    assert (rejection.source, rejection.line) == (path.name, 1)
     assert rejection.rule == "near-duplicate"
     likeness = len(shingles(copy["text"]) & shingles(late["text"])) / len(
         shingles(copy["text"]) | shingles(late["text"])
     )
-    assert f"{path}:22" in rejection.reason and f"{likeness:.3f}" in rejection.reason
+    assert f"{path.name}:22" in rejection.reason and f"{likeness:.3f}" in rejection.reason
     assert ids(curated.train)[0] == "p30" and "p31" not in ids(curated.heldout)
 
 
@@ -220,8 +243,8 @@ def test_too_few_pages_say_what_is_there_and_what_is_needed(tmp_path: Path) -> N
         "10 usable pages",
         "at least 11: 8 to train on and 3 to hold out",
         "3 were rejected",
-        f"2 too-short (first: {path}:11: It has 2 words; a blog page needs at least 60.)",
-        f"1 bad-date (first: {path}:13:",
+        f"2 too-short (first: {path.name}:11: It has 2 words; a blog page needs at least 60.)",
+        f"1 bad-date (first: {path.name}:13:",
     ):
         assert part in message
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from copydesk.corpus import (
     CurateSettings,
     _boilerplate,
+    _kernels,
     _language,
     _lines,
     _secrets,
@@ -113,7 +114,7 @@ def test_long_texts_are_measured_alike(words: int) -> None:
     drawn = np.random.default_rng(words).integers(0, 30, words)
     text = "\n".join(" ".join(f"w{word}" for word in row) for row in np.array_split(drawn, 9))
     found, expected = _signals.counted(text)
-    numbers, shingles = kernels_of().measure(text.encode(), _signals._stops())
+    numbers, shingles = kernels_of().measure(text, _signals._stops())
     assert tuple(numbers) == found
     assert shingles.tolist() == expected.tolist()
 
@@ -207,14 +208,28 @@ def test_blanks_are_those_of_python() -> None:
     assert np.flatnonzero(kinds & 1).tolist() == blanks
 
 
-def test_broken_bytes_are_read_within_bounds() -> None:
-    raw = bytes(range(256)) * 3
-    for end in range(len(raw)):
-        for piece in (raw[:end], raw[end:], raw[: end % 5] + b"\xf0"):
-            kernels_of().measure(piece, _signals._stops())
-            kernels_of().lines(piece)
-            kernels_of().suspects(piece, _secrets._PACKED_SIGNS)
-            kernels_of().is_tidy(piece)
+def test_half_of_a_surrogate_pair_is_refused() -> None:
+    kernels, text = kernels_of(), "A caf\ud800 on the corner, and a page of words."
+    for read in (
+        lambda: kernels.measure(text, _signals._stops()),
+        lambda: kernels.shingles(text),
+        lambda: kernels.lines(text),
+        lambda: kernels.suspects(text, _secrets._PACKED_SIGNS),
+        lambda: kernels.is_tidy(text),
+        lambda: kernels.may_hold_code(text),
+        lambda: kernels.squeeze(text),
+        lambda: kernels.escape(text),
+    ):
+        with pytest.raises(UnicodeEncodeError):
+            read()
+
+
+def test_room_for_a_long_text_is_not_kept() -> None:
+    room = _kernels._Room()
+    small, place = room.of(10)
+    assert len(small) >= 10 and room.of(5)[1] == place
+    large, _ = room.of(_kernels._MOST_KEPT + 1)
+    assert len(large) > _kernels._MOST_KEPT and room.of(10)[1] == place
 
 
 def test_without_a_compiler_a_corpus_is_cleaned_to_the_same_bytes(

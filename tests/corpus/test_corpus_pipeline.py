@@ -111,6 +111,28 @@ def test_two_workers_and_other_folders_give_the_same_hash(tmp_path: Path) -> Non
     assert cleaned(path, tmp_path / "c", seed=1, split="seed").digest != alone.digest
 
 
+def test_the_same_corpus_elsewhere_has_the_same_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests: set[str] = set()
+    for place in ("here", "else/where"):
+        folder = tmp_path / place
+        (folder / "more").mkdir(parents=True)
+        lines = corpus(folder).read_text(encoding="utf-8").splitlines(keepends=True)
+        (folder / "corpus.jsonl").write_text("".join(lines[:60]), encoding="utf-8")
+        (folder / "more" / "corpus.jsonl").write_text("".join(lines[60:]), encoding="utf-8")
+        monkeypatch.chdir(folder)
+        files = [Path("more/corpus.jsonl"), folder / "corpus.jsonl"]
+        (folder / "out").mkdir()
+        found = clean_corpus(files, folder / "out", client="c", work=folder / "work")
+        digests.add(found.digest)
+        sources = {
+            page.source.rpartition(":")[0] for page in each_material(Path("out/train.jsonl"))
+        }
+        assert sources == {"corpus.jsonl", "more/corpus.jsonl"}
+    assert len(digests) == 1
+
+
 @pytest.mark.parametrize("field", ["text", "url", "title", "id"])
 def test_half_a_surrogate_pair_is_a_rejection(tmp_path: Path, field: str) -> None:
     path = corpus(tmp_path)

@@ -114,7 +114,7 @@ def test_rows_of_a_workbook_are_documents(tmp_path: Path) -> None:
         ("Kettles", "All about kettles.", "2024-05-06"),
         ("1984", "A year.", "2024-05-07"),
     ]
-    assert found[0].source == f"{path} sheet Posts:2"
+    assert found[0].source == "posts.xlsx sheet Posts:2"
     (left,) = [one for one in found if isinstance(one, Rejection)]
     assert (left.line, left.rule) == (5, "no-text")
 

@@ -38,9 +38,9 @@ def shared_lines(text: str) -> tuple[Hashes, list[int]]:
     Raises:
         UnicodeEncodeError: the text holds half of a surrogate pair.
     """
-    raw, kernels = text.encode(), load_kernels()
+    kernels = load_kernels()
     if kernels is not None:
-        return kernels.lines(raw)
+        return kernels.lines(text)
     lines = text.split("\n")
     numbers = [number for number, line in enumerate(lines) if _may_recur(line)]
     return line_hashes([lines[number] for number in numbers]), numbers

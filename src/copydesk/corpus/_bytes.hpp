@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <vector>
 
@@ -22,6 +23,13 @@ constexpr int64_t NO_MEMORY = -1;
 constexpr int64_t NO_ROOM = -2;
 
 constexpr uint64_t BASE = 0x9E3779B97F4A7C15u;
+constexpr uint64_t inverse_of(uint64_t odd) {  // modulo 2^64, by Newton's iteration
+    uint64_t found = odd;
+    for (int turn = 0; turn < 5; ++turn) found *= 2 - odd * found;
+    return found;
+}
+constexpr uint64_t INVERSE = inverse_of(BASE);
+static_assert(BASE * INVERSE == 1);
 constexpr uint64_t STEP = 0xD6E8FEB86659FD93u;
 
 inline uint64_t mixed(uint64_t x) {
@@ -83,11 +91,15 @@ class Polynomial {
 
     // Make ready for spans of `size` bytes.
     void reach(int64_t size) {
-        if (powers_.empty()) powers_.push_back(1);
+        if (powers_.empty()) powers_.push_back(1), inverses_.push_back(1);
         while (int64_t(powers_.size()) <= size) powers_.push_back(powers_.back() * BASE);
+        while (int64_t(inverses_.size()) <= size) inverses_.push_back(inverses_.back() * INVERSE);
     }
 
     uint64_t term(uint8_t b, int64_t place) const { return values_[b] * powers_[size_t(place)]; }
+
+    // What brings a sum of terms from `place` on back to places from 0 on.
+    uint64_t back(size_t place) const { return inverses_[place]; }
 
     uint64_t hash(const uint8_t* s, int64_t size) const {
         uint64_t sum = 0;
@@ -97,14 +109,16 @@ class Polynomial {
 
   private:
     uint64_t values_[256];
-    std::vector<uint64_t> powers_;
+    std::vector<uint64_t> powers_, inverses_;
 };
 
-// Each thread's own; kept from call to call, since fresh memory costs more than the work.
+// Each thread's own; kept from call to call, since fresh memory costs more than the work. By a
+// pointer: of a thread's variable itself the compiler asks for the address again in every loop.
 inline Polynomial& polynomial(int64_t size) {
-    static thread_local Polynomial kept;
-    kept.reach(size);
-    return kept;
+    static thread_local std::unique_ptr<Polynomial> kept;
+    if (!kept) kept.reset(new Polynomial);
+    kept->reach(size);
+    return *kept;
 }
 
 }  // namespace copydesk

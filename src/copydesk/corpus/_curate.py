@@ -145,13 +145,20 @@ def _read(
     rejected: list[Rejection] = []
     # In one order whatever order they were named in: of a file met twice, the first path is told.
     ordered = sorted(set(sources), key=str)
-    for number, source in enumerate(ordered, start=1):
-        for found in read_pages([source], client=client, columns=columns, settings=settings):
-            if isinstance(found, Page):
-                pages.append(found)
-            else:
-                rejected.append(found)
-        listener(Progress(task=f"read {client}", done=number, total=len(ordered), unit="sources"))
+    read = 0
+
+    def count_source() -> None:
+        nonlocal read
+        read += 1
+        listener(Progress(task=f"read {client}", done=read, total=len(ordered), unit="sources"))
+
+    for found in read_pages(
+        ordered, client=client, columns=columns, settings=settings, on_source=count_source
+    ):
+        if isinstance(found, Page):
+            pages.append(found)
+        else:
+            rejected.append(found)
     return pages, rejected
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from copydesk.corpus._words import clean_line
+from copydesk.native import utf8_of
 
 LONGEST_LINE: Final = 500
 _DATE: Final = re.compile(r"([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})(?:[T\s].*)?", re.DOTALL)
@@ -56,7 +57,7 @@ def check_characters(name: str, text: str) -> None:
     if "\0" in text:
         raise UnfitError("null-bytes", f"The field `{name}` holds a NUL character.")
     try:
-        text.encode()
+        utf8_of(text)
     except UnicodeEncodeError:
         raise UnfitError(
             "not-utf8", f"The field `{name}` holds half of a surrogate pair, which is no character."

@@ -6,6 +6,7 @@ the same in several times as long. Whoever calls a kernel keeps that way beside 
 
 import ctypes
 import functools
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from copydesk.corpus._characters import character_kinds
-from copydesk.native import bind, load_library
+from copydesk.native import bind, load_library, utf8_of
 from copydesk.store import default_cache
 
 Hashes = NDArray[np.uint64]
@@ -28,6 +29,10 @@ _NUMBERS: Final = 23
 """Of `Counts` in `_measure.cpp`."""
 _SHORTEST_LINE: Final = 12
 _BANDS: Final = 42
+_BYTES: Final = 8
+"""Of a number."""
+_MOST_KEPT: Final = 1 << 20
+"""Numbers that stay between calls; room for a larger text is given back."""
 
 
 class LanguageModel(ctypes.Structure):
@@ -55,8 +60,33 @@ class LanguageModel(ctypes.Structure):
         return model
 
 
+class _Room(threading.local):
+    """Memory that a kernel writes to, kept for the next call: fresh memory costs more than the
+    work. Each thread has its own."""
+
+    def __init__(self) -> None:
+        self._kept = _new_room(0)
+
+    def of(self, count: int) -> tuple[Hashes, int]:
+        """(room for so many numbers at least, its address)"""
+        if count <= len(self._kept[0]):
+            return self._kept
+        found = _new_room(2 * count)
+        if count <= _MOST_KEPT:
+            self._kept = found
+        return found
+
+
+def _new_room(count: int) -> tuple[Hashes, int]:
+    room = np.empty(count, dtype=np.uint64)
+    return room, room.ctypes.data
+
+
 class Kernels:
-    """The functions of a built library, for texts in UTF-8."""
+    """The functions of a built library. Texts are read where they lie, in UTF-8.
+
+    Each raises UnicodeEncodeError where a text holds half of a surrogate pair.
+    """
 
     def __init__(self, loaded: ctypes.CDLL) -> None:
         """Bind the functions of what `load_kernels` loaded."""
@@ -72,84 +102,76 @@ class Kernels:
         self._language = bind(loaded, "copydesk_language", "ppip", "i")
         self._table = character_kinds()  # the pointer lives as long as this
         self._kinds = self._table.ctypes.data
+        self._room, self._beside = _Room(), _Room()
 
-    def measure(self, raw: bytes, stops: Hashes) -> tuple[Sequence[int], Hashes]:
+    def measure(self, text: str, stops: Hashes) -> tuple[Sequence[int], Hashes]:
         """(the numbers of `Counts`, the shingles) of a text without fenced code.
 
         Args:
-            raw: the text.
+            text: the text.
             stops: hashes of the eight stop words.
         """
-        numbers = np.empty(_NUMBERS, dtype=np.int64)
-        shingles = np.empty(len(raw) // 2 + 1, dtype=np.uint64)
-        made = _checked(
-            self._measure(
-                self._kinds,
-                raw,
-                len(raw),
-                stops.ctypes.data,
-                numbers.ctypes.data,
-                shingles.ctypes.data,
-                len(shingles),
-            )
-        )
-        return numbers.tolist(), shingles[:made].copy()
+        raw, size = utf8_of(text)
+        numbers, to_numbers = self._beside.of(_NUMBERS)
+        shingles, to = self._room.of(room := size // 2 + 1)
+        stopping = stops.ctypes.data
+        made = _checked(self._measure(self._kinds, raw, size, stopping, to_numbers, to, room))
+        return numbers[:_NUMBERS].view(np.int64).tolist(), shingles[:made].copy()
 
-    def shingles(self, raw: bytes) -> Hashes:
+    def shingles(self, text: str) -> Hashes:
         """The shingles alone."""
-        shingles = np.empty(len(raw) // 2 + 1, dtype=np.uint64)
-        made = self._shingles(self._kinds, raw, len(raw), shingles.ctypes.data, len(shingles))
-        return shingles[: _checked(made)].copy()
+        raw, size = utf8_of(text)
+        shingles, to = self._room.of(room := size // 2 + 1)
+        return shingles[: _checked(self._shingles(self._kinds, raw, size, to, room))].copy()
 
-    def lines(self, raw: bytes) -> tuple[Hashes, list[int]]:
+    def lines(self, text: str) -> tuple[Hashes, list[int]]:
         """The hashes of the lines that a site may share, and their numbers from 0."""
-        room = len(raw) // _SHORTEST_LINE + 1
-        hashes, numbers = np.empty(room, dtype=np.uint64), np.empty(room, dtype=np.int64)
-        found = _checked(
-            self._lines(
-                self._kinds, raw, len(raw), hashes.ctypes.data, numbers.ctypes.data, room
-            )
-        )  # fmt: skip
-        return hashes[:found].copy(), numbers[:found].tolist()
+        raw, size = utf8_of(text)
+        hashes, to = self._room.of(room := size // _SHORTEST_LINE + 1)
+        numbers, to_numbers = self._beside.of(room)
+        found = _checked(self._lines(self._kinds, raw, size, to, to_numbers, room))
+        return hashes[:found].copy(), numbers[:found].view(np.int64).tolist()
 
-    def suspects(self, raw: bytes, signs: bytes) -> list[tuple[int, int]]:
+    def suspects(self, text: str, signs: bytes) -> list[tuple[int, int]]:
         """(number from 0, what it may hold) of the lines that may hold anything.
 
         Args:
-            raw: the text.
+            text: the text.
             signs: of each its size, how many characters of a token follow it, and itself.
         """
-        room = raw.count(b"\n") + 1
-        numbers, kinds = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.uint8)
+        raw, size = utf8_of(text)
+        numbers, to_numbers = self._room.of(room := text.count("\n") + 1)
+        kinds, to_kinds = self._beside.of(room)
         found = _checked(
-            self._suspects(
-                raw, len(raw), signs, len(signs), numbers.ctypes.data, kinds.ctypes.data, room
-            )
-        )
-        return list(zip(numbers[:found].tolist(), kinds[:found].tolist(), strict=True))
+            self._suspects(raw, size, signs, len(signs), to_numbers, to_kinds, room)
+        )  # fmt: skip
+        sought = kinds.view(np.uint8)[:found].tolist()
+        return list(zip(numbers[:found].view(np.int64).tolist(), sought, strict=True))
 
-    def is_tidy(self, raw: bytes) -> bool:
+    def is_tidy(self, text: str) -> bool:
         """Whether `clean_text` would do no more than normalise the text."""
-        return bool(self._is_tidy(self._kinds, raw, len(raw)))
+        return bool(self._is_tidy(self._kinds, *utf8_of(text)))
 
-    def squeeze(self, raw: bytes) -> memoryview:
+    def squeeze(self, text: str) -> bytes:
         """The words in lower case, as far as they are ASCII, with one blank between them."""
-        out = np.empty(len(raw), dtype=np.uint8)
-        return out[: self._squeeze(raw, len(raw), out.ctypes.data)].data
+        raw, size = utf8_of(text)
+        _, to = self._room.of(size // _BYTES + 1)
+        return ctypes.string_at(to, self._squeeze(raw, size, to))
 
-    def may_hold_code(self, raw: bytes) -> bool:
+    def may_hold_code(self, text: str) -> bool:
         """Whether three backticks or tildes in a row stand anywhere."""
-        return bool(self._may_hold_code(raw, len(raw)))
+        return bool(self._may_hold_code(*utf8_of(text)))
 
-    def escape(self, raw: bytes) -> bytes:
+    def escape(self, text: str) -> bytes:
         """The text as the inside of a JSON string, where what is not ASCII stays as it is."""
-        room = 2 * len(raw) + 6
+        raw, size = utf8_of(text)
+        room = 2 * size + 6
         while True:
-            out = np.empty(room, dtype=np.uint8)
-            made = self._escape(raw, len(raw), out.ctypes.data, room)
+            _, to = self._room.of(room // _BYTES + 1)
+            made = self._escape(raw, size, to, room)
             if made >= 0:
-                return out[:made].tobytes()
-            room = 6 * len(raw) + 6  # every byte a control character
+                return ctypes.string_at(to, made)
+            room = 6 * size + 6  # every byte a control character
 
     def band_keys(self, shingles: Hashes, donors: Places) -> Hashes:
         """The keys of `_sketches`, of shingles in order; `donors` [turns, bins] to borrow from."""

@@ -39,7 +39,7 @@ def material_line(item: Material) -> bytes:
     # The text is nearly all of it: the rest is written around its place.
     before, place, after = _line(material_fields(replace(item, text=""))).partition(_NO_TEXT)
     assert place
-    text = kernels.escape(item.text.encode())
+    text = kernels.escape(item.text)
     return b"".join((before.encode(), _NO_TEXT[:-1].encode(), text, b'"', after.encode()))
 
 

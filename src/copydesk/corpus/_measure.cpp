@@ -46,8 +46,28 @@ struct Slot {
     uint32_t place;
 };
 
+// Of each byte of a word: whether a character begins with it, and in the high half whether it is a
+// letter's.
+struct Marks {
+    uint64_t of[256] = {};
+    constexpr Marks() {
+        for (int b = 0; b < 256; ++b)
+            if (CLASSES.of[b] & WORD)
+                of[b] = uint64_t((b & 0xc0) != 0x80) | uint64_t((CLASSES.of[b] & LETTER) != 0) << 32;
+    }
+};
+constexpr Marks MARKS;
+
+// Sums over the bytes of words, up to some place.
+struct Sums {
+    uint64_t terms;  // of the polynomial
+    uint64_t marks;
+    uint64_t size;
+};
+
 struct Scratch {
-    Bytes text, spaced, letters, seen;
+    Bytes text, spaced, seen;
+    std::vector<Sums> ends;
     std::vector<uint64_t> words, run, hashes;
     std::vector<int64_t> sums;
     std::vector<int32_t> depth;
@@ -56,8 +76,9 @@ struct Scratch {
 };
 
 Scratch& scratch() {
-    static thread_local Scratch kept;
-    return kept;
+    static thread_local std::unique_ptr<Scratch> kept;
+    if (!kept) kept.reset(new Scratch);
+    return *kept;
 }
 
 int64_t count_of(const Bytes& text, const char* sign) {
@@ -78,48 +99,42 @@ int64_t count_of(const Bytes& text, const char* sign) {
 
 // --- Words
 
-// The bytes of words alone, and where in them each word begins, the end of the last one included:
-// how many there are. Written without a branch, which would be guessed wrong twice a word.
-size_t part_words(const Bytes& raw, Bytes& letters, std::vector<uint32_t>& starts) {
-    letters.resize(raw.size() + 1);
-    starts.resize(raw.size() / 2 + 3);
-    uint8_t* const to = letters.data();
-    uint32_t* const start = starts.data();
-    uint32_t size = 0, begin = 0, count = 0;
+// The sums at the end of each word; before the first they are 0. How many words there are.
+//
+// Written without a branch, which would be guessed wrong twice a word: a word's hash is a difference
+// of sums and needs no loop of its own.
+size_t part_words(const Bytes& raw, const Polynomial& powers, std::vector<Sums>& ends) {
+    ends.resize(raw.size() / 2 + 3);
+    ends[0] = {0, 0, 0};
+    Sums* end = ends.data() + 1;
+    Sums here = {0, 0, 0};
+    uint64_t begin = 0;
     for (uint8_t b : raw) {
-        const uint8_t own = CLASSES.of[b];
-        to[size] = b;
-        size += own & WORD;
-        const bool ends = (own & SPACE) && size > begin;
-        start[count] = begin;
-        count += ends;
-        begin = ends ? size : begin;
+        const uint64_t own = CLASSES.of[b], word = own & WORD;
+        here.terms += powers.term(b, int64_t(here.size)) & -word;
+        here.marks += MARKS.of[b];
+        here.size += word;
+        *end = here;
+        const uint64_t ended = (own / SPACE & 1) & uint64_t(here.size > begin);
+        end += ended;
+        begin ^= (begin ^ here.size) & -ended;
     }
-    start[count] = begin;
-    count += size > begin;
-    start[count] = size;
-    return count;
+    *end = here;
+    end += here.size > begin;
+    return size_t(end - ends.data()) - 1;
 }
 
 void take_words(Scratch& own, Counts& counts) {
-    const size_t count = part_words(own.spaced, own.letters, own.starts);
-    const Polynomial& powers = polynomial(int64_t(own.letters.size()));
+    const Polynomial& powers = polynomial(int64_t(own.spaced.size()));
+    const size_t count = part_words(own.spaced, powers, own.ends);
     own.words.resize(count);
     own.sums.resize(count + 1);
     own.sums[0] = 0;
-    for (size_t at = 0; at < count; ++at) {
-        const uint8_t* const word = &own.letters[own.starts[at]];
-        const int64_t size = own.starts[at + 1] - own.starts[at];
-        uint64_t hash = 0;
-        uint32_t characters = 0, seen = 0;
-        for (int64_t place = 0; place < size; ++place) {
-            hash += powers.term(word[place], place);
-            characters += (word[place] & 0xc0) != 0x80;
-            seen |= CLASSES.of[word[place]];
-        }
-        own.words[at] = mixed(hash);
-        own.sums[at + 1] = own.sums[at] + characters;
-        counts.lettered += (seen & LETTER) != 0;
+    const Sums* end = own.ends.data();
+    for (size_t at = 0; at < count; ++at, ++end) {
+        own.words[at] = mixed((end[1].terms - end->terms) * powers.back(end->size));
+        own.sums[at + 1] = uint32_t(end[1].marks);
+        counts.lettered += end[1].marks >> 32 != end->marks >> 32;
     }
     counts.words = int64_t(count);
     counts.characters = own.sums[count];

@@ -37,7 +37,7 @@ _FORMAT: Final = re.compile(r"[a-z0-9][a-z0-9 _-]{0,39}")
 
 def shown(path: Path) -> str:
     """The path as text; bytes of a file's name that are not UTF-8 are shown as such."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,7 +126,8 @@ def clean_corpus(
     texts are exact duplicates when 64 bits of their hashes are equal.
 
     Args:
-        files: JSON lines, read in the order of their paths.
+        files: JSON lines, read in the order of their paths; where pages stand is told from the
+            folder that holds all of them.
         folder: where the three files go; it exists.
         client: whose pages they are.
         work: where parts that are done are kept; the same folder again goes on from there. Where
@@ -148,7 +149,7 @@ def clean_corpus(
                 todo="Use .jsonl files, or curate without workers.",
             )
     work.mkdir(parents=True, exist_ok=True)
-    parts = list(parts_of(sorted(set(files)), client=client, work=work, settings=settings))
+    parts = list(parts_of(files, client=client, work=work, settings=settings))
     run = mapper or in_processes(1)
     _each(run, survey, parts, f"survey {client}", listener)
     first_line, numbered, languages = 1, list[Part](), Counter[str]()

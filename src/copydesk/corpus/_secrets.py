@@ -168,9 +168,10 @@ def _suspects(text: str) -> Sequence[tuple[int, int]]:
     Told without a loop over lines where that can be: addresses have an at sign, numbers have
     digits. The kernel looks more closely.
     """
-    raw, kernels = text.encode(), load_kernels()
+    kernels = load_kernels()
     if kernels is not None:
-        return kernels.suspects(raw, _PACKED_SIGNS)
+        return kernels.suspects(text, _PACKED_SIGNS)
+    raw = text.encode()
     raw_B = np.frombuffer(raw, dtype=np.uint8)
     at_B = raw_B == 64
     digits_B = raw_B - np.uint8(48) < 10  # those before 0 wrap around

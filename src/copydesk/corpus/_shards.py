@@ -28,7 +28,7 @@ from copydesk.corpus._readers import jsonl_records
 from copydesk.corpus._settings import CurateSettings
 from copydesk.corpus._signals import Hashes, distinct, shingle_hashes
 from copydesk.corpus._sketches import BANDS, SKETCH, band_keys, bottom_sketch
-from copydesk.corpus._sources import page_of
+from copydesk.corpus._sources import common_folder, page_of, place_in
 from copydesk.records import Chat, Document, Rejection
 from copydesk.store import replace_bytes
 
@@ -45,6 +45,8 @@ class Part:
 
     number: int
     path: Path
+    name: Path
+    """The file's place in the folder that holds all of the corpus's files."""
     start: int
     end: int
     """One past its last byte."""
@@ -69,9 +71,11 @@ class Part:
 def parts_of(
     files: Sequence[Path], *, client: str, work: Path, settings: CurateSettings
 ) -> Iterator[Part]:
-    """The files in parts of about 16 MiB, cut at line ends."""
+    """The files, in the order of their places, in parts of about 16 MiB, cut at line ends."""
     number = 0
-    for path in files:
+    root = common_folder(files)
+    names = {path: place_in(root, path) for path in set(files)}
+    for path in sorted(names, key=lambda path: names[path].parts):
         size = path.stat().st_size
         start = 0
         with path.open("rb") as file:
@@ -83,6 +87,7 @@ def parts_of(
                 yield Part(
                     number=number,
                     path=path,
+                    name=names[path],
                     start=start,
                     end=end,
                     client=client,
@@ -108,7 +113,7 @@ def hash_of(text: str) -> int:
     return _hash(text.encode())
 
 
-def _hash(raw: bytes | memoryview) -> int:
+def _hash(raw: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little")
 
 
@@ -199,7 +204,7 @@ def clean(part: Part, known: Known) -> int:
     kept = _KeptPages()
     rejected: list[Rejection] = []
     read = Count()
-    for record in jsonl_records(part.path, part.content(), part.first_line):
+    for record in jsonl_records(part.name, part.content(), part.first_line):
         read.pages += 1
         found = (
             record
@@ -299,5 +304,7 @@ class _KeptPages:
 
 def text_hash(text: str) -> int:
     """64 bits of a text, whatever its blanks and ASCII case."""
-    raw, kernels = text.encode(), load_kernels()
-    return _hash(b" ".join(raw.lower().split()) if kernels is None else kernels.squeeze(raw))
+    kernels = load_kernels()
+    if kernels is None:
+        return _hash(b" ".join(text.encode().lower().split()))
+    return _hash(kernels.squeeze(text))

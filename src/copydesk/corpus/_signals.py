@@ -160,10 +160,9 @@ def without_code(text: str) -> str:
     return "\n".join(prose_lines(text)) if "```" in text or "~~~" in text else text
 
 
-def _bytes_without_code(text: str, kernels: Kernels) -> bytes:
-    """The same in UTF-8, where looking for it takes less."""
-    raw = text.encode()
-    return without_code(text).encode() if kernels.may_hold_code(raw) else raw
+def _without_code(text: str, kernels: Kernels) -> str:
+    """The same, where looking for it takes less."""
+    return without_code(text) if kernels.may_hold_code(text) else text
 
 
 def prose(text: str) -> str:
@@ -188,7 +187,7 @@ def measure(text: str) -> Signals:
     if kernels is None:
         found, shingles = counted(text)
     else:
-        numbers, shingles = kernels.measure(_bytes_without_code(text, kernels), _STOPS)
+        numbers, shingles = kernels.measure(_without_code(text, kernels), _STOPS)
         found = Counts(*numbers)
     words, lines = max(1, found.words), max(1, found.lines)
     characters = max(1, found.characters)
@@ -257,7 +256,7 @@ def shingle_hashes(text: str) -> Hashes:
     """`Signals.shingles` alone."""
     kernels = load_kernels()
     if kernels is not None:
-        return kernels.shingles(_bytes_without_code(text, kernels))
+        return kernels.shingles(_without_code(text, kernels))
     raw_B = np.frombuffer(_encoded(prose(text)).lower(), dtype=np.uint8)
     with np.errstate(over="ignore"):
         words_W = _words(raw_B)[0]

@@ -70,8 +70,10 @@ struct Model {
 // feature was, or NO_MEMORY.
 extern "C" int64_t copydesk_language(const Model* model, const uint8_t* raw, int64_t size,
                                      double* likely) try {
-    static thread_local std::vector<int32_t> seen;
-    static thread_local std::vector<float> scores;
+    static thread_local std::vector<int32_t> kept_seen;
+    static thread_local std::vector<float> kept_scores;
+    std::vector<int32_t>& seen = kept_seen;
+    std::vector<float>& scores = kept_scores;
     seen.clear();
     uint32_t state = 0;
     for (int64_t at = 0; at < size; ++at) {

@@ -1,7 +1,8 @@
 """Files and folders in; pages and rejections out, one file at a time."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -53,6 +54,9 @@ def read_sources(
     any of the forms that `chat_form` knows, plain texts, or posts of WordPress's REST interface.
     Duplicates are kept: `curate` sees the whole set.
 
+    Where a record stands is told from the folder that holds all files and folders that were named,
+    so that what is made of them does not depend on where they lie.
+
     Args:
         sources: files, folders, sites; a file met twice is read once.
         client: whose pages they are.
@@ -73,9 +77,15 @@ def read_pages(
     client: str,
     columns: Mapping[str, str] | None,
     settings: CurateSettings,
+    on_source: Callable[[], None] = lambda: None,
 ) -> Iterator[Page | Rejection]:
-    """`read_sources` with each record's place beside it."""
-    seen: set[Path] = set()
+    """`read_sources` with each record's place; `on_source` is called after each source."""
+    files = _Files(
+        root=common_folder(source for source in sources if isinstance(source, Path)),
+        client=client,
+        columns=columns,
+        settings=settings,
+    )
     for source in sources:
         if isinstance(source, Gathered):
             for record in source.records:
@@ -84,29 +94,82 @@ def read_pages(
                     if isinstance(record, Rejection)
                     else page_of(record, client, settings, is_json=False)
                 )
-            continue
-        if not _is_folder(source):
-            try:
-                yield from _file_pages(source, seen, client, columns, settings)
-            except UnusableFileError as problem:
-                raise InvalidInput(problem.what, where=shown(source), todo=problem.todo) from None
-            continue
+        elif _is_folder(source):
+            yield from files.of_folder(source)
+        else:
+            yield from files.named(source)
+        on_source()
+
+
+def common_folder(paths: Iterable[Path]) -> Path | None:
+    """The folder that holds all these files and folders; None where there is none."""
+    folders = {
+        os.path.abspath(path if _is_folder(path) else path.parent)  # noqa: PTH100 - resolves no links
+        for path in paths
+    }
+    try:
+        return Path(os.path.commonpath(folders)) if folders else None
+    except ValueError:  # on several drives
+        return None
+
+
+def place_in(root: Path | None, path: Path) -> Path:
+    """The path as seen from the folder `root`, whatever the path was spelled from."""
+    if root is None:
+        return path
+    return Path(os.path.relpath(path, root))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Files:
+    """Reads files, each once, and tells where they stand from one folder."""
+
+    root: Path | None
+    client: str
+    columns: Mapping[str, str] | None
+    settings: CurateSettings
+    seen: set[Path] = field(default_factory=set[Path])
+
+    def named(self, path: Path) -> Iterator[Page | Rejection]:
+        """The pages of a file that was named."""
+        try:
+            yield from self._pages(path)
+        except UnusableFileError as problem:
+            raise InvalidInput(problem.what, where=shown(path), todo=problem.todo) from None
+
+    def of_folder(self, folder: Path) -> Iterator[Page | Rejection]:
+        """The pages of all files in a folder."""
         files = 0
-        for found in _folder_files(source):
+        for path, fault in _folder_files(folder):
             files += 1
-            if isinstance(found, Rejection):
-                yield found
-                continue
             try:
-                yield from _file_pages(found, seen, client, columns, settings)
+                if fault is not None:
+                    raise fault
+                yield from self._pages(path)
             except UnusableFileError as problem:
-                yield _whole_file(found).reject(problem.rule, f"{problem.what}.")
+                place = Place(path=shown(place_in(self.root, path)), line=None, digest="")
+                yield place.reject(problem.rule, f"{problem.what}.")
         if not files:
             raise InvalidInput(
                 "The folder holds no pages",
-                where=shown(source),
+                where=shown(folder),
                 todo=f"Put {', '.join(_KINDS)} files into it.",
             )
+
+    def _pages(self, path: Path) -> Iterator[Page | Rejection]:
+        """Raises `UnusableFileError`."""
+        kind = _KINDS.get(path.suffix.lower())
+        content = _content(path, kind, self.settings.max_bytes)
+        real = path.resolve()
+        if real in self.seen:
+            return
+        self.seen.add(real)
+        for record in _records(place_in(self.root, path), content, kind, self.columns):
+            if isinstance(record, Rejection):
+                yield record
+            else:
+                is_json = kind in ("jsonl", "json")
+                yield page_of(record, self.client, self.settings, is_json=is_json)
 
 
 def _is_folder(path: Path) -> bool:
@@ -115,31 +178,6 @@ def _is_folder(path: Path) -> bool:
     except OSError:
         # Reading it as a file says what is wrong.
         return False
-
-
-def _whole_file(path: Path) -> Place:
-    return Place(path=shown(path), line=None, digest="")
-
-
-def _file_pages(
-    path: Path,
-    seen: set[Path],
-    client: str,
-    columns: Mapping[str, str] | None,
-    settings: CurateSettings,
-) -> Iterator[Page | Rejection]:
-    """Raises `UnusableFileError`."""
-    kind = _KINDS.get(path.suffix.lower())
-    content = _content(path, kind, settings.max_bytes)
-    real = path.resolve()
-    if real in seen:
-        return
-    seen.add(real)
-    for record in _records(path, content, kind, columns):
-        if isinstance(record, Rejection):
-            yield record
-        else:
-            yield page_of(record, client, settings, is_json=kind in ("jsonl", "json"))
 
 
 def _records(
@@ -238,8 +276,11 @@ def _content(path: Path, kind: _Kind | None, max_bytes: int) -> bytes:
     return content
 
 
-def _folder_files(folder: Path) -> Iterator[Path | Rejection]:
-    """Files of known kinds below `folder`, sorted; links are followed only to files inside it."""
+def _folder_files(folder: Path) -> Iterator[tuple[Path, UnusableFileError | None]]:
+    """Files of known kinds below `folder`, sorted, and what keeps others from being read.
+
+    Links are followed only to files inside it.
+    """
     inside = folder.resolve()
     waiting = [folder]
     while waiting:
@@ -248,9 +289,8 @@ def _folder_files(folder: Path) -> Iterator[Path | Rejection]:
             with os.scandir(here) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
-            yield _whole_file(here).reject(
-                "unreadable", f"The folder cannot be read: {error.strerror or error}."
-            )
+            said = f"The folder cannot be read: {error.strerror or error}"
+            yield here, UnusableFileError("unreadable", said, "Check its permissions.")
             continue
         folders: list[Path] = []
         for entry in entries:
@@ -259,29 +299,33 @@ def _folder_files(folder: Path) -> Iterator[Path | Rejection]:
                 continue
             problem = _link_problem(path, inside) if entry.is_symlink() else None
             if problem:
-                yield problem
+                yield path, problem
             elif entry.is_dir(follow_symlinks=False):
                 folders.append(path)
             elif path.suffix.lower() in _KINDS:
-                yield path
+                yield path, None
         waiting.extend(reversed(folders))
 
 
-def _link_problem(link: Path, inside: Path) -> Rejection | None:
+def _link_problem(link: Path, inside: Path) -> UnusableFileError | None:
     """Why a symbolic link is not followed; None where it may be, or matters to nobody."""
     try:
         target = link.resolve(strict=True)
     except (OSError, RuntimeError):
         if link.suffix.lower() not in _KINDS:
             return None
-        return _whole_file(link).reject("symlink", "The symbolic link leads nowhere.")
+        return _unfollowed("symlink", "The symbolic link leads nowhere")
     is_folder = target.is_dir()
     if not is_folder and link.suffix.lower() not in _KINDS:
         return None
     if not target.is_relative_to(inside):
-        return _whole_file(link).reject(
-            "outside-folder", "The symbolic link leads out of the folder that was named."
+        return _unfollowed(
+            "outside-folder", "The symbolic link leads out of the folder that was named"
         )
     if is_folder:
-        return _whole_file(link).reject("symlink", "Symbolic links to folders are not followed.")
+        return _unfollowed("symlink", "Symbolic links to folders are not followed")
     return None
+
+
+def _unfollowed(rule: str, what: str) -> UnusableFileError:
+    return UnusableFileError(rule, what, "Put the file itself there.")

@@ -72,7 +72,10 @@ def _is_tidy(text: str) -> bool:
     kernels = load_kernels()
     if kernels is None or not unicodedata.is_normalized("NFC", text):
         return False
-    return kernels.is_tidy(text.encode("utf-8", "surrogatepass"))
+    try:
+        return kernels.is_tidy(text)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def _stream_safe(run: re.Match[str]) -> str:

@@ -8,6 +8,6 @@ Reads: source files. Writes: the cache folder it is given. Does not know: what t
 """
 
 from copydesk.native._build import load_library
-from copydesk.native._load import bind, openmp_library
+from copydesk.native._load import bind, openmp_library, utf8_of
 
-__all__ = ["bind", "load_library", "openmp_library"]
+__all__ = ["bind", "load_library", "openmp_library", "utf8_of"]

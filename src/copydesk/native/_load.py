@@ -1,10 +1,13 @@
-"""Functions of a built library, and the pool of threads that they share with torch."""
+"""Functions of a built library, texts as they read them, and the threads they share with torch."""
 
 import ctypes
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+_AS_UTF8 = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.POINTER(ctypes.c_ssize_t))(
+    ("PyUnicode_AsUTF8AndSize", ctypes.pythonapi)
+)
 _KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 
 
@@ -18,6 +21,18 @@ def bind(library: ctypes.CDLL, name: str, kinds: str, result: str = "") -> Any:
     function.argtypes = [_KINDS[kind] for kind in kinds]
     function.restype = _KINDS[result] if result else None
     return function
+
+
+def utf8_of(text: str) -> tuple[int, int]:
+    """(address, size) of a text in UTF-8: of its own bytes, which live as long as it does.
+
+    Python keeps them beside a text that is not ASCII, so that they are made once.
+
+    Raises:
+        UnicodeEncodeError: it holds half of a surrogate pair.
+    """
+    size = ctypes.c_ssize_t()
+    return _AS_UTF8(text, ctypes.byref(size)), size.value
 
 
 def openmp_library() -> Path | None:
