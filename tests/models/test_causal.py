@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from copydesk.models import _kernels
 from copydesk.models._causal import causal_attention
+from copydesk.models._kernels import load_kernels
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -57,9 +59,34 @@ def test_outputs_and_gradients_are_those_of_pytorch(
         assert (left - right).norm() <= 1e-5 * max(right.norm(), gradient.norm())
 
 
-def test_bfloat16_is_as_near_to_float32_as_pytorchs_own_kernel() -> None:
-    lengths = [150, 33]
-    tensors = made((6, 2), (64, 64), lengths, 3)
+KERNELS = pytest.mark.parametrize("compiled", [False, True], indirect=True)
+
+
+@pytest.fixture(name="compiled")
+def _compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the compiled kernels or without."""
+    if not request.param:
+        monkeypatch.setattr(_kernels, "load_kernels", lambda: None)
+    elif load_kernels() is None:
+        pytest.skip("the kernels cannot be built here, or the processor lacks what they need")
+
+
+@pytest.mark.usefixtures("compiled")
+@KERNELS
+@pytest.mark.parametrize(
+    ("heads", "size", "lengths"),
+    [
+        ((6, 2), 64, [150, 33]),
+        ((3, 1), 64, [1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65]),
+        ((2, 2), 128, [255, 257, 300]),
+        ((4, 1), 256, [40, 90]),
+        ((1, 1), 64, [700]),
+    ],
+)
+def test_bfloat16_is_as_near_to_float32_as_pytorchs_own_kernel(
+    heads: tuple[int, int], size: int, lengths: list[int]
+) -> None:
+    tensors = made(heads, (size, size), lengths, 3)
     exact = reference(tensors, lengths, 0.125)
     gradient = torch.randn(exact.shape, generator=torch.Generator().manual_seed(4))
     wanted = [exact.detach(), *torch.autograd.grad(exact, tensors, gradient)]
@@ -78,9 +105,56 @@ def test_bfloat16_is_as_near_to_float32_as_pytorchs_own_kernel() -> None:
         assert mine < its * 1.2
 
 
-def test_an_example_with_nan_spoils_no_other() -> None:
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("compiled", [True], indirect=True)
+def test_the_kernels_results_do_not_depend_on_threads_or_on_neighbours() -> None:
+    lengths = [40, 7, 90]
+    tensors = [one.detach().bfloat16() for one in made((6, 2), (64, 64), lengths, 8)]
+    gradient = torch.randn(sum(lengths), 6, 64, generator=torch.Generator().manual_seed(9))
+
+    def found(first: int, last: int) -> list[torch.Tensor]:
+        start, end = sum(lengths[:first]), sum(lengths[:last])
+        own = tuple(one[:, start:end].requires_grad_() for one in tensors)
+        out = causal_attention(*own, lengths[first:last], 0.125)
+        grads = torch.autograd.grad(out, own, gradient[start:end].bfloat16())
+        return [out.detach().transpose(0, 1), *grads]
+
+    together = found(0, 3)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3 if threads == 1 else 1)
+        assert all(map(torch.equal, found(0, 3), together))
+    finally:
+        torch.set_num_threads(threads)
+    alone = [found(number, number + 1) for number in range(3)]
+    for whole, parts in zip(together, zip(*alone, strict=True), strict=True):
+        assert torch.equal(whole, torch.cat(parts, 1))
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("compiled", [True], indirect=True)
+def test_the_kernels_take_any_strides_but_the_last() -> None:
+    lengths = [33, 20]
+    tensors = [one.detach().bfloat16() for one in made((4, 2), (64, 64), lengths, 12)]
+    gradient = torch.randn(64, 4, sum(lengths)).bfloat16().permute(2, 1, 0)
+
+    def found(inputs: list[torch.Tensor], gradient: torch.Tensor) -> list[torch.Tensor]:
+        own = [one.requires_grad_() for one in inputs]
+        out = causal_attention(*own, lengths, 0.125)  # pyright: ignore[reportCallIssue]
+        return [out.detach(), *torch.autograd.grad(out, own, gradient)]
+
+    laid = found([one.contiguous() for one in tensors], gradient.contiguous())
+    assert all(map(torch.equal, found(tensors, gradient), laid))
+
+
+@KERNELS
+@pytest.mark.usefixtures("compiled")
+def test_an_example_with_nan_spoils_no_other(request: pytest.FixtureRequest) -> None:
     lengths = [70, 5, 90]
-    tensors = made((4, 2), (16, 16), lengths, 5)
+    dtype = torch.bfloat16 if request.node.callspec.params["compiled"] else torch.float32
+    tensors: Tensors = tuple(  # pyright: ignore[reportAssignmentType]
+        one.detach().to(dtype).requires_grad_() for one in made((4, 2), (64, 64), lengths, 5)
+    )
     clean = causal_attention(*tensors, lengths, 0.25)
     spoilt: Tensors = tuple(tensor.detach().clone() for tensor in tensors)  # pyright: ignore
     for tensor in spoilt:
