@@ -115,7 +115,7 @@ def test_the_kernels_results_do_not_depend_on_threads_or_on_neighbours() -> None
     def found(first: int, last: int) -> list[torch.Tensor]:
         start, end = sum(lengths[:first]), sum(lengths[:last])
         own = tuple(one[:, start:end].requires_grad_() for one in tensors)
-        out = causal_attention(*own, lengths[first:last], 0.125)
+        out = causal_attention(own[0], own[1], own[2], lengths[first:last], 0.125)
         grads = torch.autograd.grad(out, own, gradient[start:end].bfloat16())
         return [out.detach().transpose(0, 1), *grads]
 
@@ -140,7 +140,7 @@ def test_the_kernels_take_any_strides_but_the_last() -> None:
 
     def found(inputs: list[torch.Tensor], gradient: torch.Tensor) -> list[torch.Tensor]:
         own = [one.requires_grad_() for one in inputs]
-        out = causal_attention(*own, lengths, 0.125)  # pyright: ignore[reportCallIssue]
+        out = causal_attention(own[0], own[1], own[2], lengths, 0.125)
         return [out.detach(), *torch.autograd.grad(out, own, gradient)]
 
     laid = found([one.contiguous() for one in tensors], gradient.contiguous())

@@ -16,9 +16,10 @@ from peft.tuners.lora import LoraLayer
 
 from copydesk.errors import CannotShare
 from copydesk.models._load import Base
-from copydesk.models._lora import Routing, drop_lean_mlps, use_lean_lora
+from copydesk.models._lora import Routing, drop_lean_forwards, use_lean_lora
 from copydesk.models._low_rank import add_low_rank, rate_factors
 from copydesk.models._method_settings import LoraSettings
+from copydesk.models._norms import use_lean_norms
 from copydesk.models._quiet import peft_notices
 from copydesk.models._tuned import Tuned
 
@@ -35,7 +36,7 @@ class Bank:
         if not base.packed:
             raise _cannot_share(base)
         self.base = base
-        self._routing = Routing()
+        self._routing = Routing(base.compiled)
         self._members: dict[str, Tuned] = {}
         self._count = 0
 
@@ -69,6 +70,8 @@ class Bank:
         wrapper = add_low_rank(self.base, others, adapter, settings, seed)
         if use_lean_lora(wrapper, self._routing) < _lora_layers(wrapper):
             raise _cannot_share(self.base)
+        if self.base.compiled:
+            use_lean_norms(wrapper)
         # As a run by itself names them, so that checkpoints are the same.
         parameters = {
             place.replace(f".{adapter}.", ".default."): parameter
@@ -98,7 +101,7 @@ class Bank:
         if not self._members:
             with peft_notices():
                 self.base.model = tuned.peft.unload()  # pyright: ignore
-            drop_lean_mlps(self.base.model)
+            drop_lean_forwards(self.base.model)
             return
         with peft_notices():
             tuned.peft.set_adapter(next(iter(self._members.values())).adapter)

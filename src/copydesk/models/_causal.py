@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from copydesk.models._kernels import attention_kernels
+from copydesk.models._kernels import attend, attend_backward, can_attend
 
 _BLOCK = 64
 """Positions at once. Larger blocks compute more scores that the mask then discards."""
@@ -57,9 +57,9 @@ class _Causal(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.lengths, ctx.scale = lengths, scale
         inputs = (query_HTK, key_GTK, value_GTK)
-        ctx.kernels = attention_kernels(*inputs)
-        if ctx.kernels is not None:
-            out_THK, sums_HT = ctx.kernels.attend(*inputs, lengths, scale)
+        ctx.compiled = can_attend(*inputs)
+        if ctx.compiled:
+            out_THK, sums_HT = attend(*inputs, lengths, scale)
             ctx.save_for_backward(*inputs, out_THK, sums_HT)
             return out_THK
         heads, tokens = query_HTK.shape[:2]
@@ -76,12 +76,9 @@ class _Causal(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query_HTK, key_GTK, value_GTK, *made = ctx.saved_tensors
-        if ctx.kernels is not None:
-            inputs = (query_HTK, key_GTK, value_GTK)
-            grads = ctx.kernels.attend_backward(
-                inputs, *made, grad_outputs[0], ctx.lengths, ctx.scale
-            )
+        query_HTK, key_GTK, value_GTK, *_ = ctx.saved_tensors
+        if ctx.compiled:
+            grads = attend_backward(*ctx.saved_tensors, grad_outputs[0], ctx.lengths, ctx.scale)
             return *grads, None, None
         gout_HTK = grad_outputs[0].transpose(0, 1)
         gquery_HTK, gkey_GTK, gvalue_GTK = (

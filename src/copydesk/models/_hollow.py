@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from copydesk.errors import InvalidInput
 from copydesk.models import _attention
 from copydesk.models._bases import BaseInfo
+from copydesk.models._kernels import can_compile
 from copydesk.models._load import Base, head_chunk
 from copydesk.models._quantise import Quantisation, choose_layout
 from copydesk.models._quiet import quiet
@@ -79,6 +80,7 @@ def hollow_base(
         dtype=dtype,
         packed=True,
         head_chunk=head_chunk("cpu" if on_cpu else "cuda"),
+        compiled=can_compile("cpu" if on_cpu else "cuda", dtype),
         quantisation=quantisation,
     )
 

@@ -20,6 +20,7 @@ from transformers import (
 from copydesk.errors import InvalidInput, OutOfMemory
 from copydesk.models import _attention
 from copydesk.models._bases import BaseInfo
+from copydesk.models._kernels import can_compile
 from copydesk.models._quantise import (
     Quantisation,
     choose_layout,
@@ -47,6 +48,8 @@ class Base:
     quantisation: Quantisation | None = None
     head_chunk: int = 128
     """Positions whose logits are held at once: see `head_chunk`."""
+    compiled: bool = False
+    """What lies between products is left to the compiled kernels."""
 
 
 def head_chunk(device_type: str) -> int:
@@ -113,6 +116,7 @@ def load_base(
         packed=packed,
         quantisation=quantisation,
         head_chunk=head_chunk(device.type),
+        compiled=can_compile(device.type, dtype),
     )
 
 

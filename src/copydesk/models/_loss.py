@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
 from copydesk.models._attention import SegmentPrefix
+from copydesk.models._kernels import losses, losses_backward
+from copydesk.models._load import Base
 from copydesk.models._lora import Span
 from copydesk.models._pack import Packed
 from copydesk.models._states import answer_states
@@ -94,9 +95,9 @@ def _head_pass(
     leaf_LD = hidden_LD.detach().requires_grad_()
     sums = torch.zeros(len(shares), device=device, dtype=torch.float64)
     for chunk in _chunks(tuned, packed):
-        losses = _losses(tuned.model, leaf_LD[chunk], packed.targets_L[chunk])
-        losses.backward(weights_L[chunk])
-        sums.index_add_(0, owners_L[chunk], losses.detach().double())
+        losses_L = _losses(tuned.base, tuned.model, leaf_LD[chunk], packed.targets_L[chunk])
+        losses_L.backward(weights_L[chunk])
+        sums.index_add_(0, owners_L[chunk], losses_L.detach().double())
     assert leaf_LD.grad is not None
     return hidden_LD, leaf_LD.grad, sums.tolist()
 
@@ -137,8 +138,8 @@ def answer_losses(
     hidden_LD = answer_states(tuned, packed, prefix)
     sums = torch.zeros(len(packed.lengths), dtype=torch.float64, device=hidden_LD.device)
     for chunk in _chunks(tuned, packed):
-        losses = _losses(tuned.model, hidden_LD[chunk], packed.targets_L[chunk])
-        sums.index_add_(0, packed.owners_L[chunk], losses.double())
+        losses_L = _losses(tuned.base, tuned.model, hidden_LD[chunk], packed.targets_L[chunk])
+        sums.index_add_(0, packed.owners_L[chunk], losses_L.double())
     counts = torch.bincount(packed.owners_L, minlength=len(packed.lengths))
     return [
         ExampleLoss(loss=float(loss), tokens=int(count))
@@ -176,19 +177,40 @@ class _CrossEntropy(torch.autograd.Function):
         return grad_LV, None
 
 
-def _losses(
-    model: PreTrainedModel, hidden_LD: torch.Tensor, targets_L: torch.Tensor
-) -> torch.Tensor:
+class _CompiledCrossEntropy(torch.autograd.Function):
+    """The same of logits in bfloat16: their gradient takes their place."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_LV: torch.Tensor, targets_L: torch.Tensor) -> torch.Tensor:
+        losses_L, sums_L = losses(logits_LV, targets_L)
+        ctx.logits_LV, ctx.sums_L, ctx.targets_L = logits_LV, sums_L, targets_L
+        return losses_L
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None]:
+        grad_LV, ctx.logits_LV = ctx.logits_LV, None
+        losses_backward(grad_LV, ctx.targets_L, ctx.sums_L, grad_outputs[0].contiguous())
+        return grad_LV, None
+
+
+def _losses(base: Base, model: Any, hidden_LD: torch.Tensor, targets_L: torch.Tensor) -> Any:
     """Cross-entropy [L], in nats."""
-    losses: Any = _CrossEntropy.apply(_logits(model, hidden_LD), targets_L)
-    return losses
+    logits_LV = model.get_output_embeddings()(hidden_LD)
+    config = model.config.get_text_config()
+    if base.compiled and logits_LV.dtype == torch.bfloat16 and not _is_changed(config):
+        return _CompiledCrossEntropy.apply(logits_LV, targets_L)
+    return _CrossEntropy.apply(_changed(logits_LV.float(), config), targets_L)
 
 
-def _logits(model: PreTrainedModel, hidden_LD: torch.Tensor) -> torch.Tensor:
-    """Float32 logits [L, V], scaled and capped as the family's own forward does it."""
-    head: Any = model.get_output_embeddings()
-    logits_LV: torch.Tensor = head(hidden_LD).float()
-    config: Any = model.config.get_text_config()
+_CHANGES = ("logit_scale", "logits_scaling", "final_logit_softcapping")
+
+
+def _is_changed(config: Any) -> bool:
+    return any(getattr(config, name, None) for name in _CHANGES)
+
+
+def _changed(logits_LV: torch.Tensor, config: Any) -> torch.Tensor:
+    """Logits scaled and capped as the family's own forward does it."""
     if scale := getattr(config, "logit_scale", None):  # Cohere
         logits_LV = logits_LV * scale
     if divisor := getattr(config, "logits_scaling", None):  # Granite

@@ -18,6 +18,7 @@ from copydesk.errors import InvalidInput
 from copydesk.models._load import Base
 from copydesk.models._lora import Routing, use_lean_lora
 from copydesk.models._method_settings import DoraSettings, LoraSettings, LowRankSettings
+from copydesk.models._norms import use_lean_norms
 from copydesk.models._quiet import peft_notices
 from copydesk.models._tuned import Tuned, seeded
 from copydesk.store import storage_errors
@@ -33,9 +34,11 @@ def prepare_low_rank(method: str, base: Base, settings: LowRankSettings, seed: i
     Raises:
         InvalidInput: `target_modules` names layers that the base lacks.
     """
-    routing = Routing()
+    routing = Routing(base.compiled)
     wrapper = add_low_rank(base, None, "default", settings, seed)
     use_lean_lora(wrapper, routing)
+    if base.compiled:
+        use_lean_norms(wrapper)
     parameters = {name: p for name, p in wrapper.named_parameters() if p.requires_grad}
     pissa = isinstance(settings, LoraSettings) and settings.init_lora_weights == "pissa"
     return Tuned(

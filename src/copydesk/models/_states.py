@@ -7,12 +7,14 @@ attention sees first.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
 from copydesk.models._attention import SegmentPrefix
+from copydesk.models._lora import ROWS_STEP
 from copydesk.models._pack import Packed
 from copydesk.models._tuned import Tuned, VirtualTokens
 
@@ -39,14 +41,29 @@ def answer_states(
             prefix = _layers(tuned.virtual.cache())
         start = prefix[0][0].shape[2] if prefix else 0
         with tuned.routed(packed.lengths):
+            filled = _filled(packed) if tuned.base.compiled else packed
             hidden_TD = trunk(
-                input_ids=packed.input_ids_T[None],
-                position_ids=packed.position_ids_T[None] + start,
+                input_ids=filled.input_ids_T[None],
+                position_ids=filled.position_ids_T[None] + start,
                 use_cache=False,
-                segment_lengths=packed.lengths,
+                segment_lengths=filled.lengths,
                 segment_prefix=prefix,
             ).last_hidden_state[0]
     return hidden_TD[packed.loss_positions_L]
+
+
+def _filled(packed: Packed) -> Packed:
+    """With an example more, of no meaning, so that rows are a multiple of `ROWS_STEP`."""
+    missing = -packed.tokens % ROWS_STEP
+    if not missing:
+        return packed
+    ids_T, positions_T = packed.input_ids_T, packed.position_ids_T
+    return replace(
+        packed,
+        input_ids_T=torch.cat([ids_T, ids_T.new_zeros(missing)]),
+        position_ids_T=torch.cat([positions_T, torch.arange(missing, device=ids_T.device)]),
+        lengths=(*packed.lengths, missing),
+    )
 
 
 def prefix_states(tuned: Tuned, ids: Sequence[int]) -> SegmentPrefix:
