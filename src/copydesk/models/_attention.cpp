@@ -5,21 +5,12 @@
 // One example's key head, with the query heads that share it, is one thread's work, in one order: a
 // result does not depend on the number of threads. An example's numbers reach no other example.
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <new>
-#include <vector>
+#include "_vectors.hpp"
 
-#if defined(__AVX512BF16__) && defined(__AVX512BW__)
-#define PAIRWISE 1
-#include <immintrin.h>
-#endif
+#ifdef PAIRWISE
 
+namespace copydesk {
 namespace {
-
-using bf16 = uint16_t;
 
 // [heads, tokens, K] with K contiguous; strides in numbers.
 struct View {
@@ -35,51 +26,14 @@ struct Task {
     float scale;
 };
 
-#ifdef PAIRWISE
-
-constexpr int64_t LANES = 16;
 constexpr int64_t ROWS = 16;        // query rows of a block, forward
 constexpr int64_t KEYS = 256;       // keys of a chunk, forward
 constexpr int64_t BACK_ROWS = 32;   // query rows of a block, backward: two registers of lanes
 constexpr int64_t BACK_KEYS = 64;   // keys of a chunk, backward
 constexpr float NEGATIVE = -INFINITY;
 
-using Floats = __m512;
-using Words = std::vector<uint32_t>;  // each two bfloat16, the first in the low half
-
-inline int64_t up_to(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 inline const bf16* row(const View& view, int64_t head, int64_t token) {
     return view.at + head * view.head + token * view.token;
-}
-inline uint32_t word(const bf16* x) {
-    uint32_t found;
-    std::memcpy(&found, x, 4);
-    return found;
-}
-inline __m512bh pairs(const void* x) { return __m512bh(_mm512_loadu_si512(x)); }
-inline __m512bh spread(uint32_t pair) { return __m512bh(_mm512_set1_epi32(int(pair))); }
-inline void narrow(Floats x, bf16* to) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), __m256i(_mm512_cvtneps_pbh(x)));
-}
-inline float widen(bf16 x) {
-    const uint32_t bits = uint32_t(x) << 16;
-    float found;
-    std::memcpy(&found, &bits, 4);
-    return found;
-}
-
-// e^x for x <= 0, with a relative error below 2e-7; 0 below -87. A NaN stays one: of two numbers
-// the instructions for extremes give the second where one is NaN.
-inline Floats exponential(Floats x) {
-    const __mmask16 tiny = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-87.0f), _CMP_LT_OQ);
-    x = _mm512_max_ps(_mm512_set1_ps(-88.0f), x);
-    const Floats n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
-    Floats r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693145752f), x);
-    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(1.42860677e-6f), r);
-    Floats p = _mm512_set1_ps(1.0f / 720);
-    for (float term : {1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
-        p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(term));
-    return _mm512_maskz_mov_ps(_mm512_knot(tiny), _mm512_scalef_ps(p, n));
 }
 
 // acc[M][N] += for each pair p: a(m, p) spread over lanes, times the N registers at b + p * step.
@@ -402,9 +356,20 @@ int64_t each(const Task& task, int64_t threads, Work work) {
     return failed ? -1 : 0;
 }
 
-#endif
-
 }  // namespace
+}  // namespace copydesk
+
+// Outputs and sums; 0, or -1 without memory.
+extern "C" int64_t copydesk_attend_packed(const copydesk::Task* task, int64_t threads) {
+    return each(*task, threads, copydesk::attend);
+}
+
+// Gradients of queries, keys and values from those of the outputs; as above.
+extern "C" int64_t copydesk_attend_packed_backward(const copydesk::Task* task, int64_t threads) {
+    return each(*task, threads, copydesk::differentiate);
+}
+
+#endif
 
 // Whether this processor can do it: 1 or 0.
 extern "C" int64_t copydesk_can_attend() {
@@ -412,23 +377,5 @@ extern "C" int64_t copydesk_can_attend() {
     return 1;
 #else
     return 0;
-#endif
-}
-
-// Outputs and sums; 0, or -1 without memory.
-extern "C" int64_t copydesk_attend_packed(const Task* task, int64_t threads) {
-#ifdef PAIRWISE
-    return each(*task, threads, attend);
-#else
-    return threads < 0 || !task;
-#endif
-}
-
-// Gradients of queries, keys and values from those of the outputs; as above.
-extern "C" int64_t copydesk_attend_packed_backward(const Task* task, int64_t threads) {
-#ifdef PAIRWISE
-    return each(*task, threads, differentiate);
-#else
-    return threads < 0 || !task;
 #endif
 }

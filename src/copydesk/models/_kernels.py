@@ -21,7 +21,9 @@ import torch
 from copydesk.native import bind, load_library
 from copydesk.store import default_cache
 
-_SOURCES: Final = tuple(Path(__file__).with_name(name) for name in ("_attention.cpp", "_rows.cpp"))
+_SOURCES: Final = tuple(
+    Path(__file__).with_name(name) for name in ("_attention.cpp", "_rows.cpp", "_vectors.hpp")
+)
 _HEAD_STEP: Final = 64
 """Head sizes that attention can do are multiples of this."""
 SILU, GELU_TANH = 0, 1

@@ -4,66 +4,39 @@
 //
 // A row is one thread's work, in one order: a result does not depend on the number of threads.
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
+#include "_vectors.hpp"
 
+#ifdef PAIRWISE
+
+namespace copydesk {
 namespace {
 
-using bf16 = uint16_t;
-
-inline float widen(bf16 x) {
-    const uint32_t bits = uint32_t(x) << 16;
-    float y;
-    std::memcpy(&y, &bits, 4);
-    return y;
-}
-
-// To the nearest, ties to even; NaN stays NaN.
-inline bf16 narrow(float x) {
-    uint32_t bits;
-    std::memcpy(&bits, &x, 4);
-    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    return bf16((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
-}
-inline float rounded(float x) { return widen(narrow(x)); }
-
-// e^x with a relative error below 2e-7 (Cody and Waite's reduction, a Taylor polynomial of degree
-// 6 on |r| <= ln 2 / 2); e^-87 below -87, e^88 above 88.
-inline float exponential(float x) {
-    const float kept = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
-    const float n = std::nearbyintf(kept * 1.44269504f);
-    const float r = kept - n * 0.693145752f - n * 1.42860677e-6f;
-    float p = 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    const int32_t bits = (int32_t(n) + 127) << 23;
-    float scale;
-    std::memcpy(&scale, &bits, 4);
-    return p * scale;
+inline Floats one() { return _mm512_set1_ps(1.0f); }
+inline Floats sigmoid(Floats x) {
+    return _mm512_div_ps(one(), _mm512_add_ps(one(), exponential(_mm512_sub_ps(_mm512_setzero_ps(), x))));
 }
 
 // The activations of gated layers and their derivatives; those of `_kernels.py` by number.
 struct Silu {
-    static float at(float x) { return x / (1 + exponential(-x)); }
-    static float slope(float x) {
-        const float share = 1 / (1 + exponential(-x));
-        return share * (1 + x * (1 - share));
+    static Floats at(Floats x) { return _mm512_mul_ps(x, sigmoid(x)); }
+    static void both(Floats x, Floats& at, Floats& slope) {
+        const Floats share = sigmoid(x);
+        at = _mm512_mul_ps(x, share);
+        slope = _mm512_mul_ps(share, _mm512_fnmadd_ps(at, one(), _mm512_add_ps(one(), x)));
     }
 };
 struct GeluTanh {  // x s(2 z) with z = 0.79788456 (x + 0.044715 x^3), as (1 + tanh z) / 2 = s(2 z)
-    static float share(float x) {
-        return 1 / (1 + exponential(-1.59576912f * (x + 0.044715f * x * x * x)));
+    static Floats share(Floats x, Floats square) {
+        const Floats inner = _mm512_fmadd_ps(square, _mm512_set1_ps(0.044715f), one());
+        return sigmoid(_mm512_mul_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.59576912f)), inner));
     }
-    static float at(float x) { return x * share(x); }
-    static float slope(float x) {
-        const float own = share(x);
-        return own + x * own * (1 - own) * 1.59576912f * (1 + 0.134145f * x * x);
+    static Floats at(Floats x) { return _mm512_mul_ps(x, share(x, _mm512_mul_ps(x, x))); }
+    static void both(Floats x, Floats& at, Floats& slope) {
+        const Floats square = _mm512_mul_ps(x, x), own = share(x, square);
+        at = _mm512_mul_ps(x, own);
+        const Floats inner = _mm512_fmadd_ps(square, _mm512_set1_ps(0.134145f), one());
+        const Floats steep = _mm512_mul_ps(at, _mm512_sub_ps(one(), own));
+        slope = _mm512_fmadd_ps(_mm512_mul_ps(steep, _mm512_set1_ps(1.59576912f)), inner, own);
     }
 };
 
@@ -75,16 +48,23 @@ void each_row(int64_t rows, int64_t threads, Work work) {
 
 template <typename Activation>
 void gate(const bf16* gates, const bf16* ups, bf16* out, int64_t width) {
-    for (int64_t at = 0; at < width; ++at)
-        out[at] = narrow(rounded(Activation::at(widen(gates[at]))) * widen(ups[at]));
+    for (int64_t at = 0; at < width; at += LANES) {
+        const __mmask16 those = there(at, width);
+        const Floats active = rounded(Activation::at(load(gates + at, those)));
+        store(_mm512_mul_ps(active, load(ups + at, those)), out + at, those);
+    }
 }
 
 template <typename Activation>
 void gate_backward(const bf16* gates, const bf16* ups, bf16* grads, bf16* ggates, int64_t width) {
-    for (int64_t at = 0; at < width; ++at) {
-        const float x = widen(gates[at]), grad = widen(grads[at]);
-        ggates[at] = narrow(rounded(grad * widen(ups[at])) * Activation::slope(x));
-        grads[at] = narrow(rounded(Activation::at(x)) * grad);
+    for (int64_t at = 0; at < width; at += LANES) {
+        const __mmask16 those = there(at, width);
+        const Floats grad = load(grads + at, those);
+        Floats active, slope;
+        Activation::both(load(gates + at, those), active, slope);
+        const Floats inner = rounded(_mm512_mul_ps(grad, load(ups + at, those)));
+        store(_mm512_mul_ps(inner, slope), ggates + at, those);
+        store(_mm512_mul_ps(rounded(active), grad), grads + at, those);
     }
 }
 
@@ -100,11 +80,15 @@ float greatest(const bf16* row, int64_t width) {
     return widen(bf16(most ^ ((most >> 15) & 0x7fff)));
 }
 
-inline float weight_of(const bf16* weight, int64_t at, bool plus_one) {
-    return plus_one ? 1 + widen(weight[at]) : widen(weight[at]);
+inline Floats weights_at(const bf16* weight, __mmask16 those, bool plus_one) {
+    const Floats found = load(weight, those);
+    return plus_one ? _mm512_add_ps(one(), found) : found;
 }
 
 }  // namespace
+}  // namespace copydesk
+
+using namespace copydesk;
 
 // y [R, D] = x / rms(x) * weight, or * (1 + weight), and scales [R] = 1 / rms(x).
 extern "C" void copydesk_norm_rows(const bf16* x, const bf16* weight, int64_t plus_one, bf16* y,
@@ -113,17 +97,20 @@ extern "C" void copydesk_norm_rows(const bf16* x, const bf16* weight, int64_t pl
     each_row(rows, threads, [=](int64_t row) {
         const bf16* const own = x + row * width;
         bf16* const to = y + row * width;
-        float sum = 0;
-        for (int64_t at = 0; at < width; ++at) sum += widen(own[at]) * widen(own[at]);
-        const float scale = 1 / std::sqrt(sum / float(width) + epsilon);
-        scales[row] = scale;
-        // Gemma's multiplies in float32, the others in the model's format.
-        if (plus_one)
-            for (int64_t at = 0; at < width; ++at)
-                to[at] = narrow(widen(own[at]) * scale * weight_of(weight, at, true));
-        else
-            for (int64_t at = 0; at < width; ++at)
-                to[at] = narrow(rounded(widen(own[at]) * scale) * widen(weight[at]));
+        Floats squares = _mm512_setzero_ps();
+        for (int64_t at = 0; at < width; at += LANES) {
+            const Floats found = load(own + at, there(at, width));
+            squares = _mm512_fmadd_ps(found, found, squares);
+        }
+        scales[row] = 1 / std::sqrt(_mm512_reduce_add_ps(squares) / float(width) + epsilon);
+        const Floats scale = _mm512_set1_ps(scales[row]);
+        for (int64_t at = 0; at < width; at += LANES) {
+            const __mmask16 those = there(at, width);
+            const Floats even = _mm512_mul_ps(load(own + at, those), scale);
+            // Gemma's multiplies in float32, the others in the model's format.
+            const Floats left = plus_one ? even : rounded(even);
+            store(_mm512_mul_ps(left, weights_at(weight + at, those, plus_one)), to + at, those);
+        }
     });
 }
 
@@ -133,15 +120,23 @@ extern "C" void copydesk_norm_rows_backward(const bf16* x, const bf16* weight, i
                                             int64_t rows, int64_t width, int64_t threads) {
     each_row(rows, threads, [=](int64_t row) {
         const bf16 *const own = x + row * width, *const grads = gy + row * width;
-        bf16* const to = gx + row * width;
+        Floats sum = _mm512_setzero_ps();
+        const auto weighted = [=](int64_t at, __mmask16 those) {
+            return _mm512_mul_ps(load(grads + at, those),
+                                 weights_at(weight + at, those, plus_one));
+        };
+        for (int64_t at = 0; at < width; at += LANES) {
+            const __mmask16 those = there(at, width);
+            sum = _mm512_fmadd_ps(weighted(at, those), load(own + at, those), sum);
+        }
         const float scale = scales[row];
-        float sum = 0;
-        for (int64_t at = 0; at < width; ++at)
-            sum += widen(grads[at]) * weight_of(weight, at, plus_one) * widen(own[at]);
-        const float pull = sum * scale * scale / float(width);
-        for (int64_t at = 0; at < width; ++at) {
-            const float weighted = widen(grads[at]) * weight_of(weight, at, plus_one);
-            to[at] = narrow(scale * (weighted - widen(own[at]) * pull));
+        const Floats pull =
+            _mm512_set1_ps(_mm512_reduce_add_ps(sum) * scale * scale / float(width));
+        for (int64_t at = 0; at < width; at += LANES) {
+            const __mmask16 those = there(at, width);
+            const Floats rest =
+                _mm512_fnmadd_ps(load(own + at, those), pull, weighted(at, those));
+            store(_mm512_mul_ps(rest, _mm512_set1_ps(scale)), gx + row * width + at, those);
         }
     });
 }
@@ -172,9 +167,13 @@ extern "C" void copydesk_losses(const bf16* logits, const int64_t* targets, floa
     each_row(rows, threads, [=](int64_t row) {
         const bf16* const own = logits + row * width;
         const float most = greatest(own, width);
-        float sum = 0;
-        for (int64_t at = 0; at < width; ++at) sum += exponential(widen(own[at]) - most);
-        sums[row] = most + std::log(sum);
+        Floats total = _mm512_setzero_ps();
+        for (int64_t at = 0; at < width; at += LANES) {
+            const __mmask16 those = there(at, width);
+            const Floats less = _mm512_sub_ps(load(own + at, those), _mm512_set1_ps(most));
+            total = _mm512_mask_add_ps(total, those, total, exponential(less));
+        }
+        sums[row] = most + std::log(_mm512_reduce_add_ps(total));
         losses[row] = sums[row] - widen(own[targets[row]]);
     });
 }
@@ -185,11 +184,16 @@ extern "C" void copydesk_losses_backward(bf16* logits, const int64_t* targets, c
                                          int64_t threads) {
     each_row(rows, threads, [=](int64_t row) {
         bf16* const own = logits + row * width;
-        const float sum = sums[row], grad = grads[row];
+        const Floats sum = _mm512_set1_ps(sums[row]), grad = _mm512_set1_ps(grads[row]);
         const int64_t target = targets[row];
-        const float of_target = exponential(widen(own[target]) - sum);
-        for (int64_t at = 0; at < width; ++at)
-            own[at] = narrow(exponential(widen(own[at]) - sum) * grad);
-        own[target] = narrow((of_target - 1) * grad);
+        const float of_target = std::exp(widen(own[target]) - sums[row]);
+        for (int64_t at = 0; at < width; at += LANES) {
+            const __mmask16 those = there(at, width);
+            const Floats share = exponential(_mm512_sub_ps(load(own + at, those), sum));
+            store(_mm512_mul_ps(share, grad), own + at, those);
+        }
+        own[target] = narrow((of_target - 1) * grads[row]);
     });
 }
+
+#endif

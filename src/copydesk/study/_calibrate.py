@@ -58,7 +58,7 @@ _STREAM = 1 << 26
 """Bytes of each array of the bandwidth's measurement: beyond any cache."""
 _SMALL_OPERATIONS = 2000
 _BISECTIONS = 40
-_LOOP = 3
+_LOOP = 4
 """Counted up where the loop's speed changes, so that cards measured before are measured again."""
 
 

@@ -124,7 +124,7 @@ def size_run(
     found = find_method(method)
     run, own = make_settings(method, settings)
     dtype = _dtype(found, run.dtype, machine)
-    preferred = max(tokens_at_once(machine.device.kind), run.max_length)
+    preferred = max(tokens_at_once(machine.device.kind, run.batch_tokens), run.max_length)
     length = min(run.max_length, max(run.batch_tokens, 16))
     on_cpu = machine.device.kind == "cpu"
     # Adapters run batches of half the tokens on a CPU, two side by side where it has the threads;

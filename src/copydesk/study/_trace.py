@@ -420,8 +420,18 @@ def _products(name: str, args: Any, outputs: Sequence[torch.Tensor]) -> tuple[in
         case "aten._scaled_dot_product_flash_attention_for_cpu_backward":
             causal = args[7] if len(args) > 7 else False
             return round(_FLASH_BACKWARD * _attention_flops(args[1], args[2], causal)), 0
+        case "copydesk.attend":
+            return _packed_flops(args[0], args[3]), 0
+        case "copydesk.attend_backward":
+            return round(_FLASH_BACKWARD * _packed_flops(args[0], args[6])), 0
         case _:
             return 0, 0
+
+
+def _packed_flops(query_HTK: torch.Tensor, lengths: Sequence[int]) -> int:
+    """The same of examples laid end to end, each causal."""
+    heads, _, width = query_HTK.shape
+    return sum(2 * heads * width * length * length for length in lengths)
 
 
 def _attention_flops(query: torch.Tensor, key: torch.Tensor, causal: bool) -> int:

@@ -21,7 +21,8 @@ from copydesk.models import Encoded, Tuned, kept_bytes, pack
 from copydesk.train._optimizers import optimizer_bytes
 from copydesk.train._settings import RunSettings
 
-_AT_ONCE = {"cpu": 1024, "cuda": 16_384}
+_AT_ONCE = {"cpu": (1024, 1536), "cuda": (16_384, 16_384)}
+"""At least, where a step has so many, and at most."""
 LEAST_TOKENS = 64
 """Micro-batches are not made smaller than this; a longer example is still run whole."""
 BACKWARD = 1.5
@@ -92,10 +93,18 @@ def _token_bytes(tuned: Tuned, examples: Sequence[Encoded]) -> float:
     return max(1.0, (kept[1] - kept[0]) / (_PROBES[1] - _PROBES[0]))
 
 
-def tokens_at_once(device_type: str) -> int:
+def tokens_at_once(device_type: str, step_tokens: int) -> int:
     """Tokens run at once where they fit: enough to fill a CPU's matrix units; on CUDA enough that
-    starting kernels is not most of the time."""
-    return _AT_ONCE.get(device_type, _AT_ONCE["cpu"])
+    starting kernels is not most of the time.
+
+    A CPU runs two batches side by side; larger ones are worth it where a step fills two pairs.
+
+    Args:
+        device_type: torch's name of the device.
+        step_tokens: of an optimiser step, of all who share it.
+    """
+    least, most = _AT_ONCE.get(device_type, _AT_ONCE["cpu"])
+    return min(most, max(least, step_tokens // 2))
 
 
 def micro_tokens(need: Need, preferred: int, longest: int, room: int) -> int:

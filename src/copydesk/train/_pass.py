@@ -202,8 +202,9 @@ class _Room:
         need = measure_need(tuned, run.examples, run.recipe.run)
         longest = max(len(example.ids) for example in run.examples)
         used = used_bytes(self._device)
+        batch = run.recipe.run.batch_tokens
         # Gradients and state of members that are here may not have been made yet.
-        at_once = max(longest, tokens_at_once(self._device.type))
+        at_once = max(longest, tokens_at_once(self._device.type, (others + 1) * batch))
         wanted = need.at(at_once) + others * (need.gradients + need.optimizer)
         if self._limit is None:
             return not others or wanted <= free_bytes(self._device)
@@ -280,13 +281,13 @@ class _Crew:
         ]
         seconds: dict[str, float] = {member.run.name: 0.0 for member in members}
         if pieces:
-            lanes = make_lanes(members[0].tuned, tokens_at_once(device.type))
+            tokens = sum(piece.tokens for piece in pieces)
+            lanes = make_lanes(members[0].tuned, tokens_at_once(device.type, tokens))
             members[0].tuned.model.train()
             mixes = _mixed(pieces, lanes.tokens)
             began = time.perf_counter()
             losses = backward_batches([_batch(mix, device) for mix in mixes], lanes)
             took = time.perf_counter() - began
-            tokens = sum(piece.tokens for piece in pieces)
             for mix, found in zip(mixes, losses, strict=True):
                 for piece, loss in zip(mix, found, strict=True):
                     piece.member.losses.append(loss)

@@ -281,7 +281,9 @@ class Session:
         longest = max(len(example.ids) for example in self._examples)
         need = measure_need(self.tuned, self._examples, self._run)
         device = self.tuned.base.device
-        micro = micro_tokens(need, tokens_at_once(device.type), longest, free_bytes(device))
+        micro = micro_tokens(
+            need, tokens_at_once(device.type, self._run.batch_tokens), longest, free_bytes(device)
+        )
         position = read_checkpoint(
             self._folder,
             self._run_digest,
