@@ -2,14 +2,20 @@
 module, rounded once or twice."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from conftest import FAMILIES, SHAPE, write_base
+from references import disturb, some_examples, tiny
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from copydesk.models import ATTENTION, LoraSettings, backward_loss, find_method, pack
 from copydesk.models import _kernels as kernels
 from copydesk.models._norms import use_lean_norms
 
@@ -177,3 +183,65 @@ def test_tensors_without_numbers_have_the_same_shapes() -> None:
                 other.dtype,
                 other.stride(),
             )
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gemma2"])
+def test_a_tuned_base_is_as_near_to_float32_with_the_kernels_as_without(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = {**SHAPE, "hidden_size": 128, "head_dim": 64, "num_attention_heads": 4}
+    config = FAMILIES[family](**shape, tie_word_embeddings=True)
+    folder = write_base(tmp_path / "base", config)
+    called: set[str] = set()
+
+    def gradients(dtype: torch.dtype) -> tuple[float, dict[str, torch.Tensor]]:
+        base = tiny(folder, attention=ATTENTION, dtype=dtype)
+        tuned = find_method("lora").prepare(base, LoraSettings(lora_r=4), 3)
+        disturb(tuned)
+        examples = some_examples(base, 4)
+        batch = pack(examples)
+        assert batch.tokens % 16, "nothing would be filled up"
+        with TorchDispatchRecorder(called):
+            loss = backward_loss(tuned, batch, divisor=100)
+        grads = {
+            name: one.grad.double()
+            for name, one in tuned.parameters.items()
+            if one.grad is not None
+        }
+        return loss, grads
+
+    exact_loss, exact = gradients(torch.float32)
+    assert not called
+    compiled_loss, compiled = gradients(torch.bfloat16)
+    wanted = {"norm_rows_backward", "gate_rows_backward"}
+    if family != "gemma2":  # which caps scores and logits
+        wanted |= {"attend_backward", "losses_backward"}
+    assert wanted <= called
+    monkeypatch.setattr(kernels, "load_kernels", lambda: None)
+    called.clear()
+    plain_loss, plain = gradients(torch.bfloat16)
+    assert not called
+
+    def error(found: dict[str, torch.Tensor]) -> float:
+        squares = sum(float((found[name] - exact[name]).square().sum()) for name in exact)
+        return (squares / sum(float(one.square().sum()) for one in exact.values())) ** 0.5
+
+    assert compiled.keys() == plain.keys() == exact.keys()
+    assert error(compiled) < 1.1 * error(plain)
+    assert abs(compiled_loss - exact_loss) < max(
+        2 * abs(plain_loss - exact_loss), 1e-3 * exact_loss
+    )
+
+
+class TorchDispatchRecorder(TorchDispatchMode):
+    """Writes down which of our operators are called."""
+
+    def __init__(self, called: set[str]) -> None:
+        super().__init__()
+        self._called = called
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        library, _, name = str(func).partition(".")
+        if library == "copydesk":
+            self._called.add(name.partition(".")[0])
+        return func(*args, **(kwargs or {}))
