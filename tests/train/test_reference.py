@@ -12,7 +12,7 @@ from training import examples_for, prepared, run_loop
 from transformers import AutoModelForCausalLM
 
 from copydesk.models import Encoded, backward_loss, pack, split_by_tokens
-from copydesk.train._capacity import tokens_at_once
+from copydesk.train import _capacity
 from copydesk.train._plan import plan_steps, rate_at
 
 LORA: dict[str, Any] = {"lora_r": 8, "lora_alpha": 16}
@@ -45,16 +45,21 @@ def plain_loss(model: Any, batch: list[Encoded]) -> torch.Tensor:
 @pytest.mark.parametrize("scheduler", ["cosine", "linear", "constant"])
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_ten_steps_equal_a_plain_loop(
-    tiny_base: Path, tmp_path: Path, method: str, scheduler: str
+    tiny_base: Path,
+    tmp_path: Path,
+    method: str,
+    scheduler: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whole batches of unequal examples, more than a micro-batch holds."""
+    monkeypatch.setitem(_capacity._AT_ONCE, "cpu", (512, 512))
     settings = {
         **{"epochs": 10, "max_steps": 10, "batch_tokens": 2**14, "learning_rate": 2e-3},
         **{"lr_scheduler": scheduler, "weight_decay": 0.1, "max_grad_norm": 0.7},
     }
     tuned, run = prepared(tiny_base, method, **settings, **(LORA if method == "lora" else {}))
     steps = plan_steps(examples_for(tuned), run)
-    parts = split_by_tokens(steps[0], tokens_at_once("cpu"))
+    parts = split_by_tokens(steps[0], 512)
     sizes = {sum(example.answer_length for example in part) for part in parts}
     assert len(parts) > 1 and len(sizes) > 1, "the step must be accumulated, unevenly"
     result = run_loop(tuned, run, tmp_path, seconds=1e9)

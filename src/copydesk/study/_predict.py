@@ -94,7 +94,8 @@ def _predict(
     recipe = recipes[0]
     method = find_method(recipe.method)
     epochs = [_epoch(one, material) for one, material in zip(recipes, materials, strict=True)]
-    limit = tokens_at_once(machine.device.kind)
+    together = sum(one.run.batch_tokens for one in recipes)
+    limit = tokens_at_once(machine.device.kind, together)
     while True:
         micro = max(
             (micro for steps in epochs for step in steps for micro in _micros(step, limit)),
