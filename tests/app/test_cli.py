@@ -173,10 +173,10 @@ def test_curate_reports_what_it_left_out(
     assert made["kept"] == made["train"] + made["heldout"] == 36
     (rejected,) = made["rejected"]
     assert rejected.keys() >= {"source", "line", "rule", "reason"}
-    assert (rejected["source"], rejected["line"]) == (str(pages), 37)
+    assert (rejected["source"], rejected["line"]) == (pages.name, 37)
     assert rejected["reason"]
     plain = run("curate", "kestrel", pages, "--workspace", agency)
-    assert f"{pages}:37" in plain.out
+    assert f"{pages.name}:37" in plain.out
     run("client", "delete", "kestrel", "--yes", "--workspace", agency)
 
 
