@@ -10,10 +10,12 @@ Attention alone is quadratic in an example's length L. Its share is taken out of
 
     seconds a token, linear = seconds a token - layers x a(L) / L
 
-a(L) is the time of one layer's attention over L tokens, forward and backward, measured in the same
-process, best of three. `largest_deviation` is the greatest |rate / median rate - 1|, over the data
-sizes by plain rates and over the lengths by linear ones; the aim is 0.15. `memory_growth` is the
-largest peak of the data sizes over the smallest. `ours` holds the points; there is no rival:
+a(L) is the time of one layer's attention over L tokens as the loop computes it, forward and
+backward, measured in the same process, best of three: on half of the threads, and halved, where two
+batches of such examples run side by side. `largest_deviation` is the greatest |rate / median rate -
+1|, over the data sizes by plain rates and over the lengths by linear ones; the aim is 0.15.
+`memory_growth` is the largest peak of the data sizes over the smallest. `ours` holds the points;
+there is no rival:
 `rival` and `ratio` are the first point's and the last point's over it.
 """
 
@@ -60,28 +62,35 @@ def write_tiny(folder: Path) -> None:
     AutoTokenizer.from_pretrained(base_info("smollm2-135m").path).save_pretrained(folder)
 
 
-def attention_seconds(config: Any, length: int, dtype: torch.dtype) -> float:
+def attention_seconds(config: Any, length: int, dtype: torch.dtype, lanes: Any) -> float:
     """One layer's attention over one example, forward and backward; best of three."""
+    from copydesk.models._causal import causal_attention
+
+    threads = torch.get_num_threads()
+    at_once = 2 if lanes.beside and length <= lanes.tokens and threads > 1 else 1
+    torch.set_num_threads(threads // at_once)
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     shapes = ((heads, width), (kv_heads, width), (kv_heads, width))
     best = float("inf")
     for _ in range(3):
-        parts = [torch.randn(1, h, length, w, dtype=dtype, requires_grad=True) for h, w in shapes]
-        started = time.perf_counter()
-        output = torch.nn.functional.scaled_dot_product_attention(
-            *parts, is_causal=True, enable_gqa=heads != kv_heads
+        query, key, value = (
+            torch.randn(length, h, w, dtype=dtype).transpose(0, 1).requires_grad_()
+            for h, w in shapes
         )
-        output.sum().backward()
+        started = time.perf_counter()
+        output = causal_attention(query, key, value, [length], width**-0.5)
+        output.backward(torch.ones_like(output))
         best = min(best, time.perf_counter() - started)
-    return best
+    torch.set_num_threads(threads)
+    return best / at_once
 
 
 def point(base_name: str, method: str, length: int, tokens: int, step_tokens: int) -> None:
     """Train on `tokens` tokens of examples of `length`, and print the figures."""
     from copydesk.errors import OutOfMemory
-    from copydesk.models import ATTENTION, Encoded, find_method, load_base
-    from copydesk.train import PeakMemory, make_settings, train
+    from copydesk.models import ATTENTION, Encoded, find_method, load_base, make_lanes
+    from copydesk.train import PeakMemory, make_settings, tokens_at_once, train
 
     device = torch.device("cpu")
     chosen = find_method(method)
@@ -110,7 +119,9 @@ def point(base_name: str, method: str, length: int, tokens: int, step_tokens: in
             print(json.dumps(found | {"error": str(error)}))
             return
     rate = result.tokens / result.seconds
-    attention = config.num_hidden_layers * attention_seconds(config, length, dtype) / length
+    lanes = make_lanes(tuned, tokens_at_once("cpu", step_tokens))
+    seconds = attention_seconds(config, length, dtype, lanes)
+    attention = config.num_hidden_layers * seconds / length
     found |= {
         "steps": result.steps,
         "tokens_per_second": round(rate, 1),
