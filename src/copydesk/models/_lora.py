@@ -34,10 +34,9 @@ from typing import Any, NamedTuple
 import torch
 from peft import tuners
 from torch import nn
-from torch.nn import functional
 
 from copydesk.models._frozen import Frozen, can_freeze
-from copydesk.models._kernels import GELU_TANH, SILU, gate_rows, gate_rows_backward
+from copydesk.models._gating import ACTIVATIONS, Activation
 
 _SHARED_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Children that read one input, as the Llama, Qwen, Gemma and Mistral families name them."""
@@ -113,55 +112,6 @@ class _Rows(NamedTuple):
     end: int
     parts: tuple[_Part, ...]
     drop: _Drop | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Activation:
-    forward: Callable[[torch.Tensor], torch.Tensor]
-    backward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-    """Gradient of the output and the input -> gradient of the input."""
-    kind: int | None = None
-    """Its number among the kernels'."""
-
-    def gated(
-        self, gate_TI: torch.Tensor, up_TI: torch.Tensor, compiled: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """activation(gate) * up; and the former, where it was made and the latter is in no need of
-        its place."""
-        if compiled and self.kind is not None:
-            return gate_rows(gate_TI, up_TI, self.kind), None
-        active_TI = self.forward(gate_TI)
-        return active_TI * up_TI, active_TI
-
-    def gated_backward(
-        self,
-        ginner_TI: torch.Tensor,
-        gate_TI: torch.Tensor,
-        up_TI: torch.Tensor,
-        active_TI: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The gradients of gate and up, from that of their product, which is changed, and what
-        `gated` gave."""
-        if active_TI is None:
-            assert self.kind is not None
-            return gate_rows_backward(gate_TI, up_TI, ginner_TI, self.kind), ginner_TI
-        gup_TI = active_TI.mul_(ginner_TI)
-        return self.backward(ginner_TI.mul_(up_TI), gate_TI), gup_TI
-
-
-def _gelu(approximate: str, kind: int | None = None) -> _Activation:
-    return _Activation(
-        lambda x: functional.gelu(x, approximate=approximate),
-        lambda grad, x: torch.ops.aten.gelu_backward(grad, x, approximate=approximate),
-        kind,
-    )
-
-
-_ACTIVATIONS = (
-    _Activation(functional.silu, torch.ops.aten.silu_backward, SILU),
-    _gelu("tanh", GELU_TANH),
-    _gelu("none"),
-)
 
 
 def use_lean_lora(model: nn.Module, routing: Routing | None = None) -> int:
@@ -326,9 +276,9 @@ def _use_lean_mlp(parent: Any, first: _Group, down: _Group) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         x_TD = first.frozen()[0].like_input(4)
-    for activation in _ACTIVATIONS:
+    for activation in ACTIVATIONS:
 
-        def forward(x: torch.Tensor, activation: _Activation = activation) -> torch.Tensor:
+        def forward(x: torch.Tensor, activation: Activation = activation) -> torch.Tensor:
             unloaded = getattr(parent, _GATED[-1]) is not down.layers[0]
             if unloaded or first.is_off or down.is_off:
                 return usual(x)
@@ -402,7 +352,7 @@ class _GatedMlp(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: torch.Tensor,
-        activation: _Activation,
+        activation: Activation,
         compiled: bool,
         plans: tuple[tuple[_Rows, ...], tuple[_Rows, ...]],
         frozen: tuple[Sequence[Frozen], Sequence[Frozen]],
