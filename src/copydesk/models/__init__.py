@@ -2,8 +2,8 @@
 
 The only room that imports `peft` and `bitsandbytes`. Reads: bases in Hugging Face layout
 (safetensors only; nothing is loaded by pickle, no code comes with a model). Writes: the cache of
-bases, adapter folders in PEFT's format, or in our own for bottleneck adapters. Does not know:
-clients, workspaces, where a text came from.
+bases, adapter folders in PEFT's format, or in our own for bottleneck adapters; kernels that it
+compiled, into the user's cache. Does not know: clients, workspaces, where a text came from.
 
 Shape letters in tensor names: T tokens of a packed batch, L positions that carry loss, P virtual
 tokens, G tokens with virtual ones among them, D hidden width, V vocabulary, H heads, K width of a

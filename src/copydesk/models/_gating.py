@@ -25,8 +25,7 @@ class Activation:
     def gated(
         self, gate_TI: torch.Tensor, up_TI: torch.Tensor, compiled: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """activation(gate) * up; and the former, where it was made and the latter is in no need of
-        its place."""
+        """activation(gate) * up, and activation(gate) where torch made it on the way."""
         if compiled and self.kind is not None:
             return gate_rows(gate_TI, up_TI, self.kind), None
         active_TI = self.forward(gate_TI)

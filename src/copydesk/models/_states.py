@@ -40,8 +40,8 @@ def answer_states(
         if prefix is None and tuned.virtual is not None:
             prefix = _layers(tuned.virtual.cache())
         start = prefix[0][0].shape[2] if prefix else 0
-        with tuned.routed(packed.lengths):
-            filled = _filled(packed) if tuned.base.compiled else packed
+        filled = _filled(packed) if tuned.base.compiled else packed
+        with tuned.routed(packed.lengths, filled.tokens - packed.tokens):
             hidden_TD = trunk(
                 input_ids=filled.input_ids_T[None],
                 position_ids=filled.position_ids_T[None] + start,

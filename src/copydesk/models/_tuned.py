@@ -11,7 +11,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from copydesk.models._load import Base
-from copydesk.models._lora import Routing, Span
+from copydesk.models._lora import NOBODY, Routing, Span
 from copydesk.models._quiet import peft_notices
 
 
@@ -69,11 +69,16 @@ class Tuned:
         config: Any = self.virtual.wrapper.active_peft_config
         return int(config.num_virtual_tokens)
 
-    def routed(self, lengths: tuple[int, ...]) -> AbstractContextManager[None]:
-        """Let rows of these lengths run through this adapter, where nothing else is said."""
-        if self.routing is None or self.routing.spans:
+    def routed(self, lengths: tuple[int, ...], filled: int = 0) -> AbstractContextManager[None]:
+        """Let rows of these lengths run through this adapter, where nothing else is said, and
+        `filled` rows after them through none."""
+        if self.routing is None:
             return contextlib.nullcontext()
-        return self.routing.over([Span(adapter=self.adapter, lengths=lengths, seeds=())])
+        own = Span(adapter=self.adapter, lengths=lengths, seeds=())
+        spans = self.routing.spans or (own,)
+        if filled:
+            spans = (*spans, Span(adapter=NOBODY, lengths=(filled,), seeds=()))
+        return self.routing.over(spans)
 
     def generate(self, *args: Any, **options: Any) -> torch.Tensor:
         """What transformers' `generate` gives, behind the method's virtual tokens if it has any."""
