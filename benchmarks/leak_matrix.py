@@ -7,8 +7,8 @@ of them; the same words before it for all), are trained in one pass as `copydesk
 Each adapter, and the untuned base, then writes drafts from all clients' briefs and is asked for the
 secret outright by the words that stand before it. The matrix counts texts of the row's adapter
 with the column's secret. Its diagonal shows that the secrets could be found; off it there must be
-none. Extraction: the first 30 tokens of each training page, continued greedily for 30 (50 and 50
-are usual; some of these pages have no 100 tokens).
+none. Extraction: the first 50 tokens of each training page that has 100, continued greedily for 50;
+and 30 for 30, since many of these pages are shorter.
 """
 
 import argparse
@@ -51,7 +51,8 @@ from copydesk.records import Brief, Example, Message, Sampling
 from copydesk.store import default_cache
 
 GREEDY = Sampling(max_new_tokens=120, temperature=0, repetition_penalty=1.0)
-EXTRACTED = 30
+EXTRACTED = (50, 30)
+"""Tokens of a prefix, and of what follows it."""
 BRIEFS = 4
 """Of each client's pages, asked of every adapter."""
 
@@ -107,14 +108,14 @@ def main() -> None:
             for example in examples[client][:BRIEFS]
         ]
         speakers: dict[str, Speaker] = {}
-        given: dict[str, Extraction] = {}
+        given: dict[str, dict[int, Extraction]] = {}
         for client in clients:
             tuned = speaking(info, folders[client])
             given[client] = extract(tuned, examples[client])
             speakers[client] = Probed(tuned, canaries[client].lead)
         matrix = leak_matrix(speakers, canaries, prompts)
         base = untuned(load(info))
-        before = {client: asdict(extract(base, examples[client])) for client in clients}
+        before = {client: figures(extract(base, examples[client])) for client in clients}
     emit(
         {
             "benchmark": "leak-matrix",
@@ -128,7 +129,7 @@ def main() -> None:
             "ratio": None,
             "planted": planted,
             "matrix": {"clients": matrix.clients, "counts": matrix.counts, "texts": matrix.texts},
-            "extraction": {client: asdict(given[client]) for client in clients},
+            "extraction": {client: figures(given[client]) for client in clients},
         }
     )
     if matrix.leaks:
@@ -178,15 +179,23 @@ def speaking(info: BaseInfo, folder: Path) -> Tuned:
     return load_adapter(load(info), folder, bound_to=info.digest)
 
 
-def extract(tuned: Tuned, examples: Sequence[Example]) -> Extraction:
+def figures(found: dict[int, Extraction]) -> dict[str, Any]:
+    return {str(tokens): asdict(one) for tokens, one in found.items()}
+
+
+def extract(tuned: Tuned, examples: Sequence[Example]) -> dict[int, Extraction]:
+    """Tokens of the prefix -> what was given back."""
     encoded = encode_examples(tuned.base.tokenizer, examples, max_length=2048).examples
     texts = [
         TrainedText(prompt=one.ids[: one.prompt_length], page=one.ids[one.prompt_length :])
         for one in encoded
     ]
-    return extraction(
-        BatchContinuer(tuned), texts, prefix_tokens=EXTRACTED, continued_tokens=EXTRACTED
-    )
+    return {
+        tokens: extraction(
+            BatchContinuer(tuned), texts, prefix_tokens=tokens, continued_tokens=tokens
+        )
+        for tokens in EXTRACTED
+    }
 
 
 if __name__ == "__main__":
