@@ -26,33 +26,64 @@ def made(heads: tuple[int, int], sizes: tuple[int, int], lengths: list[int], see
     return query, key, value
 
 
-def reference(tensors: Tensors, lengths: list[int], scale: float) -> torch.Tensor:
-    """[T, H, K]."""
-    parts = [
-        functional.scaled_dot_product_attention(
-            *(tensor[None] for tensor in part), is_causal=True, scale=scale, enable_gqa=True
-        )[0]
-        for part in zip(*(tensor.split(lengths, 1) for tensor in tensors), strict=True)
-    ]
+def reference(
+    tensors: Tensors, lengths: list[int], scale: float, parents: list[int] | None = None
+) -> torch.Tensor:
+    """[T, H, K]: of each segment by a mask that lets it see its parent's rows and, causally, its
+    own."""
+    queries, keys, values = (tensor.split(lengths, 1) for tensor in tensors)
+    parts: list[torch.Tensor] = []
+    for number, parent in enumerate(parents or [-1] * len(lengths)):
+        seen = [number] if parent < 0 else [parent, number]
+        key, value = (torch.cat([side[one] for one in seen], 1) for side in (keys, values))
+        length, before = lengths[number], key.shape[1] - lengths[number]
+        mask = torch.ones(length, key.shape[1], dtype=torch.bool).tril(before)
+        parts.append(
+            functional.scaled_dot_product_attention(
+                queries[number][None],
+                key[None],
+                value[None],
+                attn_mask=mask,
+                scale=scale,
+                enable_gqa=True,
+            )[0]
+        )
     return torch.cat(parts, 1).transpose(0, 1)
+
+
+@st.composite
+def segments(draw: st.DrawFn) -> tuple[list[int], list[int]]:
+    """Lengths and parents: families, each with a start of its own or none."""
+    lengths: list[int] = []
+    parents: list[int] = []
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, 90))
+        first = len(lengths) if start else -1
+        lengths += [start] * (start > 0)
+        parents += [-1] * (start > 0)
+        for length in draw(st.lists(st.integers(1, 120), min_size=1, max_size=3)):
+            lengths.append(length)
+            parents.append(first)
+    return lengths, parents
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.integers(1, 200), min_size=1, max_size=4),
+    segments(),
     st.sampled_from([(1, 1), (4, 4), (6, 2), (9, 3)]),
     st.sampled_from([(8, 8), (16, 12), (64, 64)]),
     st.integers(0, 1000),
 )
 def test_outputs_and_gradients_are_those_of_pytorch(
-    lengths: list[int], heads: tuple[int, int], sizes: tuple[int, int], seed: int
+    laid: tuple[list[int], list[int]], heads: tuple[int, int], sizes: tuple[int, int], seed: int
 ) -> None:
+    lengths, parents = laid
     tensors = made(heads, sizes, lengths, seed)
     generator = torch.Generator().manual_seed(seed + 1)
-    expected = reference(tensors, lengths, 0.3)
+    expected = reference(tensors, lengths, 0.3, parents)
     gradient = torch.randn(expected.shape, generator=generator)
     expected_gradients = torch.autograd.grad(expected, tensors, gradient)
-    actual = causal_attention(*tensors, lengths, 0.3)
+    actual = causal_attention(*tensors, lengths, 0.3, parents)
     actual_gradients = torch.autograd.grad(actual, tensors, gradient)
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
     for left, right in zip(actual_gradients, expected_gradients, strict=True):
@@ -74,20 +105,23 @@ def _compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.usefixtures("compiled")
 @KERNELS
 @pytest.mark.parametrize(
-    ("heads", "size", "lengths"),
+    ("heads", "size", "lengths", "parents"),
     [
-        ((6, 2), 64, [150, 33]),
-        ((3, 1), 64, [1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65]),
-        ((2, 2), 128, [255, 257, 300]),
-        ((4, 1), 256, [40, 90]),
-        ((1, 1), 64, [700]),
+        ((6, 2), 64, [150, 33], None),
+        ((3, 1), 64, [1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65], None),
+        ((2, 2), 128, [255, 257, 300], None),
+        ((4, 1), 256, [40, 90], None),
+        ((1, 1), 64, [700], None),
+        ((6, 2), 64, [26, 90, 70, 81], [-1, 0, 0, 0]),
+        ((3, 1), 64, [1, 1, 2, 33, 15, 16, 17, 301, 31, 40], [-1, 0, 0, -1, 3, 3, -1, -1, 7, -1]),
+        ((2, 2), 128, [255, 5, 257, 300], [-1, 0, 0, -1]),
     ],
 )
 def test_bfloat16_is_as_near_to_float32_as_pytorchs_own_kernel(
-    heads: tuple[int, int], size: int, lengths: list[int]
+    heads: tuple[int, int], size: int, lengths: list[int], parents: list[int] | None
 ) -> None:
     tensors = made(heads, (size, size), lengths, 3)
-    exact = reference(tensors, lengths, 0.125)
+    exact = reference(tensors, lengths, 0.125, parents)
     gradient = torch.randn(exact.shape, generator=torch.Generator().manual_seed(4))
     wanted = [exact.detach(), *torch.autograd.grad(exact, tensors, gradient)]
 
@@ -99,8 +133,8 @@ def test_bfloat16_is_as_near_to_float32_as_pytorchs_own_kernel(
         ]
 
     small: Tensors = tuple(tensor.detach().bfloat16().requires_grad_() for tensor in tensors)  # pyright: ignore
-    ours = errors(causal_attention(*small, lengths, 0.125), small)
-    theirs = errors(reference(small, lengths, 0.125), small)
+    ours = errors(causal_attention(*small, lengths, 0.125, parents), small)
+    theirs = errors(reference(small, lengths, 0.125, parents), small)
     for mine, its in zip(ours, theirs, strict=True):
         assert mine < its * 1.2
 
@@ -108,25 +142,31 @@ def test_bfloat16_is_as_near_to_float32_as_pytorchs_own_kernel(
 @pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("compiled", [True], indirect=True)
 def test_the_kernels_results_do_not_depend_on_threads_or_on_neighbours() -> None:
-    lengths = [40, 7, 90]
+    families = [([40], [-1]), ([7], [-1]), ([20, 30, 41], [-1, 0, 0]), ([90], [-1])]
+    lengths = [length for own, _ in families for length in own]
     tensors = [one.detach().bfloat16() for one in made((6, 2), (64, 64), lengths, 8)]
     gradient = torch.randn(sum(lengths), 6, 64, generator=torch.Generator().manual_seed(9))
 
     def found(first: int, last: int) -> list[torch.Tensor]:
-        start, end = sum(lengths[:first]), sum(lengths[:last])
+        start, end = (sum(sum(own) for own, _ in families[:one]) for one in (first, last))
         own = tuple(one[:, start:end].requires_grad_() for one in tensors)
-        out = causal_attention(own[0], own[1], own[2], lengths[first:last], 0.125)
+        laid: list[int] = []
+        parents: list[int] = []
+        for sizes, behind in families[first:last]:
+            parents += [len(laid) + parent if parent >= 0 else -1 for parent in behind]
+            laid += sizes
+        out = causal_attention(own[0], own[1], own[2], laid, 0.125, parents)
         grads = torch.autograd.grad(out, own, gradient[start:end].bfloat16())
         return [out.detach().transpose(0, 1), *grads]
 
-    together = found(0, 3)
+    together = found(0, 4)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(3 if threads == 1 else 1)
-        assert all(map(torch.equal, found(0, 3), together))
+        assert all(map(torch.equal, found(0, 4), together))
     finally:
         torch.set_num_threads(threads)
-    alone = [found(number, number + 1) for number in range(3)]
+    alone = [found(number, number + 1) for number in range(4)]
     for whole, parts in zip(together, zip(*alone, strict=True), strict=True):
         assert torch.equal(whole, torch.cat(parts, 1))
 

@@ -1,5 +1,6 @@
 """The packed, chunked path against plain transformers and PEFT, in float32."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,29 +12,42 @@ from references import gradients_near, packed_base, reference_loss, some_example
 from transformers import AutoModelForCausalLM
 
 from copydesk.models import (
+    Encoded,
     LoraSettings,
+    Packed,
     Tuned,
     answer_losses,
     backward_loss,
+    families_of,
     find_method,
     pack,
+    pack_families,
     split_by_tokens,
     untuned,
 )
 
+LAID = pytest.mark.parametrize("shared", [False, True], ids=["apart", "with one start"])
 
+
+def laid(examples: Sequence[Encoded], shared: bool) -> Packed:
+    packed = pack_families(families_of(examples, shared))
+    assert (packed.families[0].start > 10) == shared
+    return packed
+
+
+@LAID
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_loss_and_gradients_equal_plain_transformers(
-    tmp_path: Path, family: str, tied: bool
+    tmp_path: Path, family: str, tied: bool, shared: bool
 ) -> None:
     folder = write_tiny_base(tmp_path / "base", family, tied=tied)
     # Several chunks of logits, the last one short.
     base = replace(packed_base(folder), head_chunk=17)
-    examples = some_examples(base)
+    examples = some_examples(base)[1:]
     targets = sum(example.answer_length for example in examples)
     tuned = find_method("full").prepare(base, find_method("full").settings(), 0)
-    total = backward_loss(tuned, pack(examples), divisor=targets)
+    total = backward_loss(tuned, laid(examples, shared), divisor=targets)
 
     plain = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager"
@@ -47,7 +61,8 @@ def test_loss_and_gradients_equal_plain_transformers(
     gradients_near(tuned, reference, within=1e-4)
 
 
-def test_sliding_windows_are_kept(tmp_path: Path) -> None:
+@LAID
+def test_sliding_windows_are_kept(tmp_path: Path, shared: bool) -> None:
     folder = write_tiny_base(tmp_path / "base", "gemma2")
     config = (folder / "config.json").read_text()
     assert '"sliding_window": 4096' in config
@@ -58,12 +73,14 @@ def test_sliding_windows_are_kept(tmp_path: Path) -> None:
     plain = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager"
     )
-    examples = some_examples(base)
-    for example, found in zip(examples, answer_losses(untuned(base), pack(examples)), strict=True):
+    examples = some_examples(base)[1:]
+    losses = answer_losses(untuned(base), laid(examples, shared))
+    for example, found in zip(examples, losses, strict=True):
         assert found.loss == pytest.approx(reference_loss(plain, example).item(), rel=1e-5)
 
 
-def test_lean_lora_equals_pefts_own_forward_and_gradients(tiny_base: Path) -> None:
+@LAID
+def test_lean_lora_equals_pefts_own_forward_and_gradients(tiny_base: Path, shared: bool) -> None:
     ours = packed_base(tiny_base)
     settings = LoraSettings(lora_r=4, lora_alpha=8)
     tuned = find_method("lora").prepare(ours, settings, 3)
@@ -82,9 +99,9 @@ def test_lean_lora_equals_pefts_own_forward_and_gradients(tiny_base: Path) -> No
     # In float64, so that no processor's rounding stands between the two.
     tuned.model.double()
     theirs.double()
-    examples = some_examples(ours)
+    examples = some_examples(ours)[1:]
     targets = sum(example.answer_length for example in examples)
-    total = backward_loss(tuned, pack(examples), divisor=targets)
+    total = backward_loss(tuned, laid(examples, shared), divisor=targets)
     expected = sum(reference_loss(theirs, example) for example in examples) / targets
     expected.backward()
     assert total / targets == pytest.approx(expected.item(), rel=1e-5)

@@ -147,7 +147,7 @@ def test_long_batches_run_by_themselves(tmp_path: Path, monkeypatch: pytest.Monk
     real = side_by_side.backward_losses
 
     def noted(tuned: Tuned, packed: Any, shares: Any) -> list[float]:
-        called.append(packed.tokens)
+        called.append(packed.rows)
         return real(tuned, packed, shares)
 
     monkeypatch.setattr(side_by_side, "backward_losses", noted)

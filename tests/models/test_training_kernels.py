@@ -160,15 +160,15 @@ def test_tensors_without_numbers_have_the_same_shapes() -> None:
     """What is planned is what is run: each operator allocates alike on the meta device."""
     x, weight, targets = drawn(6, 64, seed=1), drawn(64, seed=2), torch.zeros(6, dtype=torch.long)
     query, key = drawn(4, 6, 64, seed=3), drawn(2, 6, 64, seed=4)
-    out, sums = kernels.attend(query, key, key, [2, 4], 0.125)
+    out, sums = kernels.attend(query, key, key, [2, 4], [-1, 0], 0.125)
     for function, *given in (
         (kernels.norm_rows, x, weight, False, 1e-5),
         (kernels.norm_rows_backward, x, weight, False, torch.ones(6), x),
         (kernels.gate_rows, x, x, kernels.SILU),
         (kernels.gate_rows_backward, x, x, x.clone(), kernels.SILU),
         (kernels.losses, x, targets),
-        (kernels.attend, query, key, key, [2, 4], 0.125),
-        (kernels.attend_backward, query, key, key, out, sums, out, [2, 4], 0.125),
+        (kernels.attend, query, key, key, [2, 4], [-1, 0], 0.125),
+        (kernels.attend_backward, query, key, key, out, sums, out, [2, 4], [-1, 0], 0.125),
     ):
         hollow = [one.to("meta") if isinstance(one, torch.Tensor) else one for one in given]
         real, planned = function(*given), function(*hollow)
@@ -200,7 +200,7 @@ def test_a_tuned_base_is_as_near_to_float32_with_the_kernels_as_without(
         disturb(tuned)
         examples = some_examples(base, 4)
         batch = pack(examples)
-        assert batch.tokens % 16, "nothing would be filled up"
+        assert batch.rows % 16, "nothing would be filled up"
         with TorchDispatchRecorder(called):
             loss = backward_loss(tuned, batch, divisor=100)
         grads = {

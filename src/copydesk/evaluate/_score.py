@@ -12,10 +12,13 @@ from copydesk.models import (
     SegmentPrefix,
     Tuned,
     answer_losses,
-    pack,
+    families_of,
+    pack_families,
     prefix_states,
+    rows_of,
     scoring_lanes,
     shared_length,
+    shares_starts,
     split_by_tokens,
     two_at_once,
 )
@@ -30,7 +33,8 @@ def score(
 ) -> tuple[ExampleLoss, ...]:
     """Summed answer loss of each example, in order, without dropout.
 
-    Where all examples start with the same long prompt, that start is run once.
+    Where all examples start with the same long prompt, that start is run once; a shorter one, once
+    for each batch.
 
     Args:
         model: what to score; left in the mode it was in.
@@ -59,15 +63,17 @@ def _scored(
     on_done: Callable[[int], None],
 ) -> tuple[ExampleLoss, ...]:
     lanes = scoring_lanes(model, batch_tokens)
-    runs = split_by_tokens(examples, lanes.tokens)
+    shared = prefix is None and shares_starts(model, training=False)
+    runs = split_by_tokens(examples, lanes.tokens, shared=shared)
 
     def losses_of(run: list[Encoded]) -> list[ExampleLoss]:
         with torch.inference_mode():
-            return answer_losses(model, pack(run).to(model.base.device), prefix=prefix)
+            packed = pack_families(families_of(run, shared)).to(model.base.device)
+            return answer_losses(model, packed, prefix=prefix)
 
     found: dict[int, list[ExampleLoss]] = {}
     done = 0
-    pairs = lanes.pairs([sum(len(example.ids) for example in run) for run in runs])
+    pairs = lanes.pairs([rows_of(families_of(run, shared)) for run in runs])
     alone = [number for number in range(len(runs)) if number not in set(pairs)]
     jobs = [partial(losses_of, runs[number]) for number in pairs]
     results = chain(two_at_once(jobs), (losses_of(runs[number]) for number in alone))

@@ -40,11 +40,11 @@ from copydesk.models._method_settings import (
     PromptSettings,
     QloraSettings,
 )
-from copydesk.models._methods import METHODS, Method, find_method
+from copydesk.models._methods import METHODS, Method, can_share_starts, find_method
 from copydesk.models._number_format import pick_device, pick_dtype
 from copydesk.models._optimizers import allocate_state, eight_bit_adamw, eight_bit_bytes
 from copydesk.models._overlong import Overlong
-from copydesk.models._pack import Packed, pack, split_by_tokens
+from copydesk.models._pack import Packed, pack, pack_families, split_by_tokens
 from copydesk.models._quantise import Quantisation
 from copydesk.models._servable import (
     adapter_faults,
@@ -54,7 +54,13 @@ from copydesk.models._servable import (
     text_logits,
     weights_finite,
 )
-from copydesk.models._shared_prefix import shared_length
+from copydesk.models._shared_start import (
+    common_start,
+    families_of,
+    rows_of,
+    shared_length,
+    shares_starts,
+)
 from copydesk.models._side_by_side import (
     Batch,
     Lanes,
@@ -104,6 +110,8 @@ __all__ = [
     "backward_batches",
     "backward_loss",
     "backward_losses",
+    "can_share_starts",
+    "common_start",
     "convert_to_gguf",
     "dead_weights",
     "eight_bit_adamw",
@@ -111,6 +119,7 @@ __all__ = [
     "encode_chat",
     "encode_example",
     "encode_examples",
+    "families_of",
     "find_converter",
     "find_method",
     "finite_logits",
@@ -126,13 +135,16 @@ __all__ = [
     "merge_difference",
     "merge_quantised",
     "pack",
+    "pack_families",
     "pick_device",
     "pick_dtype",
     "prefix_states",
     "quantisation_tensors",
     "read_adapter",
+    "rows_of",
     "scoring_lanes",
     "shared_length",
+    "shares_starts",
     "split_by_tokens",
     "template_digest",
     "text_logits",

@@ -2,8 +2,13 @@
 // has it: products of bfloat16 pairs summed in float32, a softmax in float32, and of the T x T
 // weights no more than a block at a time (Dao et al. 2022).
 //
-// One example's key head, with the query heads that share it, is one thread's work, in one order: a
-// result does not depend on the number of threads. An example's numbers reach no other example.
+// A segment is consecutive rows: an example, or a start that examples share, or what follows it of
+// one of them, which sees the rows of its parent, the start, before its own. The segments that share
+// a start follow it; together they are a family, an example alone is one too.
+//
+// One key head of a segment (forward) or of a family (backward, where gradients add up in the
+// start), with the query heads that share it, is one thread's work, in one order: a result does not
+// depend on the number of threads. A family's numbers reach no other family.
 
 #include "_vectors.hpp"
 
@@ -21,8 +26,9 @@ struct View {
 struct Task {
     View query, key, value, out, gout, gquery, gkey, gvalue;
     float* sums;  // [H, T] log of the sum of each row's exponentials
-    const int64_t* starts;  // [examples + 1]
-    int64_t examples, heads, groups, width, tokens;
+    const int64_t* starts;  // [segments + 1]
+    const int64_t* parents;  // [segments], -1 for none
+    int64_t segments, heads, groups, width, tokens;
     float scale;
 };
 
@@ -35,6 +41,23 @@ constexpr float NEGATIVE = -INFINITY;
 inline const bf16* row(const View& view, int64_t head, int64_t token) {
     return view.at + head * view.head + token * view.token;
 }
+
+// A segment's own rows, and those of its parent before them: its keys are `seen` rows.
+struct Segment {
+    int64_t start, length, parent, before;
+
+    Segment(const Task& task, int64_t number)
+        : start(task.starts[number]), length(task.starts[number + 1] - start),
+          parent(task.parents[number]), before(0) {
+        if (parent >= 0) before = task.starts[parent + 1] - task.starts[parent];
+        parent = parent >= 0 ? task.starts[parent] : start;
+    }
+
+    int64_t seen() const { return before + length; }
+
+    // The row of the batch in which a key of the segment lies.
+    int64_t at(int64_t key) const { return key < before ? parent + key : start + key - before; }
+};
 
 // acc[M][N] += for each pair p: a(m, p) spread over lanes, times the N registers at b + p * step.
 template <int M, int N, typename A>
@@ -61,16 +84,21 @@ inline void store(const Floats (&acc)[M][N], float* to, int64_t step) {
         for (int n = 0; n < N; ++n) _mm512_storeu_ps(to + m * step + n * LANES, acc[m][n]);
 }
 
-// [K / 2, room]: pairs along K, one row a lane; rows after `count` are 0.
-void lay_lanes(const View& view, int64_t head, int64_t first, int64_t count, int64_t width,
+// [K / 2, room]: pairs along K, one row a lane; rows after `count` are 0. `place(r)` is row r's in
+// the batch.
+template <typename Place>
+void lay_lanes(const View& view, int64_t head, Place place, int64_t count, int64_t width,
                int64_t room, uint32_t* to) {
-    const __m512i offsets = _mm512_mullo_epi32(
-        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-        _mm512_set1_epi32(int(2 * view.token)));
+    const bf16* const base = row(view, head, 0);
     for (int64_t lane = 0; lane < room; lane += LANES) {
         const int64_t left = std::clamp<int64_t>(count - lane, 0, LANES);
         const __mmask16 there = __mmask16((1u << left) - 1);
-        const bf16* from = row(view, head, first + std::min(lane, count - 1));
+        const int64_t nearest = place(std::min(lane, count - 1));
+        const bf16* const from = base + nearest * view.token;
+        alignas(64) int32_t apart[LANES] = {};
+        for (int64_t r = 0; r < left; ++r)
+            apart[r] = int32_t(2 * view.token * (place(lane + r) - nearest));
+        const __m512i offsets = _mm512_load_si512(apart);
         for (int64_t p = 0; p < width / 2; ++p)
             _mm512_storeu_si512(to + p * room + lane,
                                 _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), there, offsets,
@@ -79,11 +107,12 @@ void lay_lanes(const View& view, int64_t head, int64_t first, int64_t count, int
 }
 
 // [room / 2, K]: pairs of consecutive rows; rows after `count` are 0.
-void lay_pairs(const View& view, int64_t head, int64_t first, int64_t count, int64_t width,
+template <typename Place>
+void lay_pairs(const View& view, int64_t head, Place place, int64_t count, int64_t width,
                int64_t room, uint32_t* to) {
     for (int64_t r = 0; r < room; r += 2, to += width) {
-        const bf16* low = r < count ? row(view, head, first + r) : nullptr;
-        const bf16* high = r + 1 < count ? row(view, head, first + r + 1) : nullptr;
+        const bf16* low = r < count ? row(view, head, place(r)) : nullptr;
+        const bf16* high = r + 1 < count ? row(view, head, place(r + 1)) : nullptr;
         for (int64_t k = 0; k < width; ++k)
             to[k] = uint32_t(low ? low[k] : 0) | uint32_t(high ? high[k] : 0) << 16;
     }
@@ -91,7 +120,7 @@ void lay_pairs(const View& view, int64_t head, int64_t first, int64_t count, int
 
 struct Scratch {
     Words keys, values, rows[2], lanes[2], weights, both;
-    std::vector<float> scores, out, gkeys, gvalues, gquery;
+    std::vector<float> scores, out, gkeys, gvalues, gquery, gstart_keys, gstart_values;
     std::vector<bf16> turned, weight_rows, gscore_rows;
 };
 
@@ -140,20 +169,24 @@ float take_weights(float* scores, int64_t seen, int64_t count, float& greatest, 
     return shrink;
 }
 
-void attend(const Task& task, int64_t start, int64_t length, int64_t group) {
+void attend(const Task& task, int64_t number, int64_t group) {
     Scratch& own = scratch();
+    const Segment segment(task, number);
+    const int64_t start = segment.start, length = segment.length;
     const int64_t width = task.width, repeats = task.heads / task.groups;
-    const int64_t room = up_to(length, KEYS);
+    const int64_t room = up_to(segment.seen(), KEYS);
     own.keys.resize(size_t(width / 2 * room));
     own.values.resize(size_t(room / 2 * width));
     own.scores.resize(size_t(ROWS * KEYS));
     own.out.resize(size_t(ROWS * width));
     own.weight_rows.resize(size_t(ROWS * KEYS));
-    lay_lanes(task.key, group, start, length, width, room, own.keys.data());
-    lay_pairs(task.value, group, start, length, width, room, own.values.data());
+    const auto place = [&](int64_t key) { return segment.at(key); };
+    lay_lanes(task.key, group, place, segment.seen(), width, room, own.keys.data());
+    lay_pairs(task.value, group, place, segment.seen(), width, room, own.values.data());
     for (int64_t head = group * repeats; head < (group + 1) * repeats; ++head)
         for (int64_t first = 0; first < length; first += ROWS) {
-            const int64_t rows = std::min(ROWS, length - first), last = first + rows;
+            const int64_t rows = std::min(ROWS, length - first);
+            const int64_t own_first = segment.before + first, last = own_first + rows;
             const bf16* queries[ROWS];
             float greatest[ROWS], sums[ROWS] = {};
             for (int64_t r = 0; r < ROWS; ++r) {
@@ -166,7 +199,7 @@ void attend(const Task& task, int64_t start, int64_t length, int64_t group) {
                 take_scores(queries, own.keys.data() + chunk, room, count, width, task.scale,
                             own.scores.data());
                 for (int64_t r = 0; r < ROWS; ++r) {
-                    const int64_t seen = std::min(first + r, last - 1) + 1 - chunk;
+                    const int64_t seen = std::min(own_first + r, last - 1) + 1 - chunk;
                     const float shrink =
                         take_weights(&own.scores[size_t(r * KEYS)], seen, count, greatest[r],
                                      sums[r], &own.weight_rows[size_t(r * KEYS)]);
@@ -205,16 +238,17 @@ struct Block {
     const uint32_t* queries;  // [K / 2, BACK_ROWS]
     const uint32_t* gouts;
     Floats sums[2], inner[2];  // by lane: the log of the row's sum, and its output times gradient
-    int64_t first, rows;
+    int64_t first, rows;  // of the keys: that at which the first query row is, and how many are
 };
 
-void take_gradients(const Task& task, const Block& block, int64_t group, int64_t start,
-                    int64_t length, int64_t key, bf16* weights, bf16* gscores, uint32_t* both) {
+void take_gradients(const Task& task, const Block& block, int64_t group, const Segment& segment,
+                    int64_t key, bf16* weights, bf16* gscores, uint32_t* both) {
     constexpr int M = 8;
     const bf16 *keys[M], *values[M];
     for (int m = 0; m < M; ++m) {
-        keys[m] = row(task.key, group, start + std::min(key + m, length - 1));
-        values[m] = row(task.value, group, start + std::min(key + m, length - 1));
+        const int64_t at = segment.at(std::min(key + m, segment.seen() - 1));
+        keys[m] = row(task.key, group, at);
+        values[m] = row(task.value, group, at);
     }
     const Floats scaling = _mm512_set1_ps(task.scale);
     Floats weight[M][2] = {}, gscore[M][2] = {};
@@ -259,17 +293,26 @@ void add_rows(const bf16* turned, const uint32_t* rows, int64_t keys, int64_t wi
         }
 }
 
-void differentiate(const Task& task, int64_t start, int64_t length, int64_t group) {
-    Scratch& own = scratch();
+// `sums` [rows, K] begin `to` [room, K], the rest of which is 0.
+void begin_with(const std::vector<float>& sums, int64_t numbers, std::vector<float>& to) {
+    to.assign(size_t(numbers), 0);
+    std::copy(sums.begin(), sums.end(), to.begin());
+}
+
+// The gradients of a segment's queries and own keys and values. What its keys in the start get is
+// added to the sums that `own` holds for the family; the start itself, which comes last, takes them.
+void differentiate(const Task& task, int64_t number, int64_t group, Scratch& own) {
+    const Segment segment(task, number);
+    const int64_t start = segment.start, length = segment.length, before = segment.before;
     const int64_t width = task.width, repeats = task.heads / task.groups;
-    const int64_t room = up_to(length, BACK_KEYS);
+    const int64_t room = up_to(segment.seen(), BACK_KEYS);
     own.turned.assign(size_t(width * room), 0);
-    for (int64_t j = 0; j < length; ++j) {
-        const bf16* const key = row(task.key, group, start + j);
+    for (int64_t j = 0; j < segment.seen(); ++j) {
+        const bf16* const key = row(task.key, group, segment.at(j));
         for (int64_t k = 0; k < width; ++k) own.turned[size_t(k * room + j)] = key[k];
     }
-    own.gkeys.assign(size_t(room * width), 0);
-    own.gvalues.assign(size_t(room * width), 0);
+    begin_with(own.gstart_keys, room * width, own.gkeys);
+    begin_with(own.gstart_values, room * width, own.gvalues);
     for (Words& lanes : own.lanes) lanes.resize(size_t(width / 2 * BACK_ROWS));
     for (Words& rows : own.rows) rows.resize(size_t(BACK_ROWS / 2 * width));
     own.weight_rows.resize(size_t(BACK_KEYS * BACK_ROWS));
@@ -279,11 +322,13 @@ void differentiate(const Task& task, int64_t start, int64_t length, int64_t grou
     const View* const views[2] = {&task.query, &task.gout};
     for (int64_t head = group * repeats; head < (group + 1) * repeats; ++head)
         for (int64_t first = 0; first < length; first += BACK_ROWS) {
-            const int64_t rows = std::min(BACK_ROWS, length - first), last = first + rows;
+            const int64_t rows = std::min(BACK_ROWS, length - first);
+            const int64_t own_first = before + first, last = own_first + rows;
+            const auto place = [&](int64_t r) { return start + first + r; };
             for (int side = 0; side < 2; ++side) {
-                lay_lanes(*views[side], head, start + first, rows, width, BACK_ROWS,
+                lay_lanes(*views[side], head, place, rows, width, BACK_ROWS,
                           own.lanes[side].data());
-                lay_pairs(*views[side], head, start + first, rows, width, BACK_ROWS,
+                lay_pairs(*views[side], head, place, rows, width, BACK_ROWS,
                           own.rows[side].data());
             }
             alignas(64) float sums[BACK_ROWS] = {}, inner[BACK_ROWS] = {};
@@ -293,7 +338,7 @@ void differentiate(const Task& task, int64_t start, int64_t length, int64_t grou
                 for (int64_t k = 0; k < width; ++k) inner[r] += widen(out[k]) * widen(gout[k]);
                 sums[r] = task.sums[head * task.tokens + start + first + r];
             }
-            Block block = {own.lanes[0].data(), own.lanes[1].data(), {}, {}, first, rows};
+            Block block = {own.lanes[0].data(), own.lanes[1].data(), {}, {}, own_first, rows};
             for (int n = 0; n < 2; ++n) {
                 block.sums[n] = _mm512_load_ps(sums + n * LANES);
                 block.inner[n] = _mm512_load_ps(inner + n * LANES);
@@ -302,7 +347,7 @@ void differentiate(const Task& task, int64_t start, int64_t length, int64_t grou
             for (int64_t chunk = 0; chunk < last; chunk += BACK_KEYS) {
                 const int64_t keys = up_to(std::min(BACK_KEYS, last - chunk), 8);
                 for (int64_t j = 0; j < keys; j += 8)
-                    take_gradients(task, block, group, start, length, chunk + j,
+                    take_gradients(task, block, group, segment, chunk + j,
                                    &own.weight_rows[size_t(j * BACK_ROWS)],
                                    &own.gscore_rows[size_t(j * BACK_ROWS)],
                                    &own.both[size_t(j / 2 * BACK_ROWS)]);
@@ -330,25 +375,36 @@ void differentiate(const Task& task, int64_t start, int64_t length, int64_t grou
                            to + k);
             }
         }
+    own.gstart_keys.assign(own.gkeys.begin(), own.gkeys.begin() + before * width);
+    own.gstart_values.assign(own.gvalues.begin(), own.gvalues.begin() + before * width);
     for (int64_t j = 0; j < length; ++j)
         for (int64_t k = 0; k < width; k += LANES) {
-            narrow(_mm512_loadu_ps(&own.gkeys[size_t(j * width + k)]),
+            const size_t from = size_t((before + j) * width + k);
+            narrow(_mm512_loadu_ps(&own.gkeys[from]),
                    task.gkey.at + group * task.gkey.head + (start + j) * task.gkey.token + k);
-            narrow(_mm512_loadu_ps(&own.gvalues[size_t(j * width + k)]),
+            narrow(_mm512_loadu_ps(&own.gvalues[from]),
                    task.gvalue.at + group * task.gvalue.head + (start + j) * task.gvalue.token + k);
         }
 }
 
+// A family's, from its first segment to before `end`: those behind the start, then the start.
+void differentiate_family(const Task& task, int64_t first, int64_t end, int64_t group) {
+    Scratch& own = scratch();
+    own.gstart_keys.clear();
+    own.gstart_values.clear();
+    for (int64_t number = first + 1; number < end; ++number)
+        differentiate(task, number, group, own);
+    differentiate(task, first, group, own);
+}
+
+// Work on (unit, key head) for all of `units`, on threads; -1 without memory.
 template <typename Work>
-int64_t each(const Task& task, int64_t threads, Work work) {
+int64_t each(const Task& task, int64_t units, int64_t threads, Work work) {
     bool failed = false;
-    const int64_t units = task.examples * task.groups;
 #pragma omp parallel for schedule(dynamic) num_threads(int(threads)) if (threads > 1)
-    for (int64_t unit = 0; unit < units; ++unit) {
-        const int64_t example = unit / task.groups;
+    for (int64_t one = 0; one < units * task.groups; ++one) {
         try {
-            work(task, task.starts[example], task.starts[example + 1] - task.starts[example],
-                 unit % task.groups);
+            work(one / task.groups, one % task.groups);
         } catch (const std::bad_alloc&) {
             failed = true;
         }
@@ -361,12 +417,26 @@ int64_t each(const Task& task, int64_t threads, Work work) {
 
 // Outputs and sums; 0, or -1 without memory.
 extern "C" int64_t copydesk_attend_packed(const copydesk::Task* task, int64_t threads) {
-    return each(*task, threads, copydesk::attend);
+    return copydesk::each(*task, task->segments, threads, [&](int64_t segment, int64_t group) {
+        copydesk::attend(*task, segment, group);
+    });
 }
 
 // Gradients of queries, keys and values from those of the outputs; as above.
 extern "C" int64_t copydesk_attend_packed_backward(const copydesk::Task* task, int64_t threads) {
-    return each(*task, threads, copydesk::differentiate);
+    try {
+        std::vector<int64_t> firsts;
+        for (int64_t segment = 0; segment < task->segments; ++segment)
+            if (task->parents[segment] < 0) firsts.push_back(segment);
+        const int64_t families = int64_t(firsts.size());
+        firsts.push_back(task->segments);
+        return copydesk::each(*task, families, threads, [&](int64_t family, int64_t group) {
+            copydesk::differentiate_family(*task, firsts[size_t(family)],
+                                           firsts[size_t(family + 1)], group);
+        });
+    } catch (const std::bad_alloc&) {
+        return -1;
+    }
 }
 
 #endif

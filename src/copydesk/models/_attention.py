@@ -34,6 +34,7 @@ def _packed_attention(
     _mask: torch.Tensor | None,
     *,
     segment_lengths: tuple[int, ...],
+    segment_parents: tuple[int, ...] | None = None,
     segment_prefix: SegmentPrefix | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
@@ -44,18 +45,26 @@ def _packed_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attend every example apart; returns [1, T, H, K] as transformers expects.
 
+    `segment_parents` has, for each segment, the number of an earlier one that stands before it, or
+    -1: the examples that start alike attend to one copy of their start.
+
     `segment_prefix` holds keys and values for each layer that stand before every example, as a
     cache of P earlier tokens would; positions of the examples' own tokens then start at P.
     """
+    parents = segment_parents or (-1,) * len(segment_lengths)
+    seen_lengths = [
+        length + (segment_lengths[parent] if parent >= 0 else 0)
+        for length, parent in zip(segment_lengths, parents, strict=True)
+    ]
     if not fused and _is_plain_on_cpu(
-        query_1HTK, segment_lengths, segment_prefix, sliding_window, softcap, dropout
+        query_1HTK, seen_lengths, segment_prefix, sliding_window, softcap, dropout
     ):
         scale = query_1HTK.shape[-1] ** -0.5 if scaling is None else scaling
         attended_THK = causal_attention(
-            query_1HTK[0], key_1HTK[0], value_1HTK[0], segment_lengths, scale
+            query_1HTK[0], key_1HTK[0], value_1HTK[0], segment_lengths, scale, segment_parents
         )
         return attended_THK[None], None
-    plain = segment_prefix is None and softcap is None and dropout == 0
+    plain = (segment_parents, segment_prefix, softcap) == (None, None, None) and dropout == 0
     if plain and can_flash(query_1HTK[0], value_1HTK[0]):
         attended_THK = flash_attention(
             query_1HTK[0], key_1HTK[0], value_1HTK[0], segment_lengths, scaling, sliding_window
@@ -64,12 +73,13 @@ def _packed_attention(
     layer: Any = module
     prefix = None if segment_prefix is None else segment_prefix[layer.layer_idx]
     outputs: list[torch.Tensor] = []
-    for query, key, value in zip(
-        query_1HTK.split(segment_lengths, dim=2),
-        key_1HTK.split(segment_lengths, dim=2),
-        value_1HTK.split(segment_lengths, dim=2),
-        strict=True,
-    ):
+    keys = key_1HTK.split(segment_lengths, dim=2)
+    values = value_1HTK.split(segment_lengths, dim=2)
+    queries = query_1HTK.split(segment_lengths, dim=2)
+    for query, key, value, parent in zip(queries, keys, values, parents, strict=True):
+        if parent >= 0:
+            key = torch.cat([keys[parent], key], dim=2)
+            value = torch.cat([values[parent], value], dim=2)
         if prefix is not None:
             key = torch.cat([prefix[0].to(key.dtype), key], dim=2)
             value = torch.cat([prefix[1].to(value.dtype), value], dim=2)

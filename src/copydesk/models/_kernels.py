@@ -46,8 +46,8 @@ class _Attention(ctypes.Structure):
     _fields_ = [
         *((name, _View) for name in ("query", "key", "value", "out")),
         *((name, _View) for name in ("gout", "gquery", "gkey", "gvalue")),
-        *((name, ctypes.c_void_p) for name in ("sums", "starts")),
-        *((name, ctypes.c_int64) for name in ("examples", "heads", "groups", "width", "tokens")),
+        *((name, ctypes.c_void_p) for name in ("sums", "starts", "parents")),
+        *((name, ctypes.c_int64) for name in ("segments", "heads", "groups", "width", "tokens")),
         ("scale", ctypes.c_float),
     ]
 
@@ -117,12 +117,16 @@ def _call(name: str, of: torch.Tensor, *arguments: Any) -> None:
         raise MemoryError
 
 
-@_operator("attend(Tensor q, Tensor k, Tensor v, int[] lengths, float scale) -> (Tensor, Tensor)")
+@_operator(
+    "attend(Tensor q, Tensor k, Tensor v, int[] lengths, int[] parents, float scale) "
+    "-> (Tensor, Tensor)"
+)
 def attend(
     query_HTK: torch.Tensor,
     key_GTK: torch.Tensor,
     value_GTK: torch.Tensor,
     lengths: Sequence[int],
+    parents: Sequence[int],
     scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Outputs [T, H, K], and [H, T] the log of the sum of each row's exponentials.
@@ -133,13 +137,13 @@ def attend(
     out_THK = query_HTK.new_empty(tokens, heads, width)
     sums_HT = query_HTK.new_empty(heads, tokens, dtype=torch.float32)
     views = (query_HTK, key_GTK, value_GTK, out_THK.transpose(0, 1))
-    _attend("attend_packed", views, sums_HT, lengths, scale)
+    _attend("attend_packed", views, sums_HT, lengths, parents, scale)
     return out_THK, sums_HT
 
 
 @_operator(
     "attend_backward(Tensor q, Tensor k, Tensor v, Tensor out, Tensor sums, Tensor gout, "
-    "int[] lengths, float scale) -> (Tensor, Tensor, Tensor)"
+    "int[] lengths, int[] parents, float scale) -> (Tensor, Tensor, Tensor)"
 )
 def attend_backward(
     query_HTK: torch.Tensor,
@@ -149,6 +153,7 @@ def attend_backward(
     sums_HT: torch.Tensor,
     gout_THK: torch.Tensor,
     lengths: Sequence[int],
+    parents: Sequence[int],
     scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of queries, keys and values, from what `attend` took and gave."""
@@ -157,7 +162,7 @@ def attend_backward(
     inputs = (query_HTK, key_GTK, value_GTK)
     gquery, gkey, gvalue = (torch.empty_like(one) for one in inputs)
     views = (*inputs, out_THK.transpose(0, 1), gout_THK.transpose(0, 1), gquery, gkey, gvalue)
-    _attend("attend_packed_backward", views, sums_HT, lengths, scale)
+    _attend("attend_packed_backward", views, sums_HT, lengths, parents, scale)
     return gquery, gkey, gvalue
 
 
@@ -166,17 +171,20 @@ def _attend(
     views: Sequence[torch.Tensor],
     sums_HT: torch.Tensor,
     lengths: Sequence[int],
+    parents: Sequence[int],
     scale: float,
 ) -> None:
     if sums_HT.is_meta:
         return
     heads, tokens, width = views[0].shape
     starts = torch.tensor([0, *lengths]).cumsum(0)
+    behind = torch.tensor(parents)
     task = _Attention(
         *map(_View.of, views),
         sums=sums_HT.data_ptr(),
         starts=starts.data_ptr(),
-        examples=len(lengths),
+        parents=behind.data_ptr(),
+        segments=len(lengths),
         heads=heads,
         groups=len(views[1]),
         width=width,

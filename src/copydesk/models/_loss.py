@@ -85,7 +85,7 @@ def _head_pass(
 ) -> tuple[torch.Tensor, torch.Tensor, list[float]]:
     """Hidden states [L, D] with their graph, the loss's gradient by them, and each share's sum."""
     counts = torch.tensor([share.examples for share in shares])
-    assert int(counts.sum()) == len(packed.lengths), "the shares must cover the batch"
+    assert int(counts.sum()) == packed.examples, "the shares must cover the batch"
     share_of_example = torch.arange(len(shares)).repeat_interleave(counts)
     device = packed.owners_L.device
     owners_L = share_of_example.to(device)[packed.owners_L]
@@ -106,7 +106,7 @@ def backward_loss(
     tuned: Tuned, packed: Packed, *, divisor: int, seeds: tuple[int, ...] = ()
 ) -> float:
     """`backward_losses` of a batch that is all one run's."""
-    share = Share(adapter=tuned.adapter, examples=len(packed.lengths), divisor=divisor, seeds=seeds)
+    share = Share(adapter=tuned.adapter, examples=packed.examples, divisor=divisor, seeds=seeds)
     return backward_losses(tuned, packed, [share])[0]
 
 
@@ -116,11 +116,16 @@ def _routed(
     if tuned.routing is None or not tuned.base.packed:
         return contextlib.nullcontext()
     spans: list[Span] = []
-    start = 0
+    families = iter(packed.families)
     for share in shares:
-        lengths = packed.lengths[start : start + share.examples]
-        spans.append(Span(adapter=share.adapter, lengths=lengths, seeds=share.seeds))
-        start += share.examples
+        lengths: list[int] = []
+        left = share.examples
+        while left > 0:
+            family = next(families)
+            lengths += [family.start, *family.lengths] if family.start else family.lengths
+            left -= len(family.lengths)
+        assert left == 0, "a family must be one share's"
+        spans.append(Span(adapter=share.adapter, lengths=tuple(lengths), seeds=share.seeds))
     return tuned.routing.over(spans)
 
 
@@ -136,11 +141,11 @@ def answer_losses(
         prefix: states of earlier tokens that every example sees; see `prefix_states`.
     """
     hidden_LD = answer_states(tuned, packed, prefix)
-    sums = torch.zeros(len(packed.lengths), dtype=torch.float64, device=hidden_LD.device)
+    sums = torch.zeros(packed.examples, dtype=torch.float64, device=hidden_LD.device)
     for chunk in _chunks(tuned, packed):
         losses_L = _losses(tuned.base, tuned.model, hidden_LD[chunk], packed.targets_L[chunk])
         sums.index_add_(0, packed.owners_L[chunk], losses_L.double())
-    counts = torch.bincount(packed.owners_L, minlength=len(packed.lengths))
+    counts = torch.bincount(packed.owners_L, minlength=packed.examples)
     return [
         ExampleLoss(loss=float(loss), tokens=int(count))
         for loss, count in zip(sums, counts, strict=True)

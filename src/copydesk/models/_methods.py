@@ -54,6 +54,13 @@ def _in_four_bits(settings: MethodSettings) -> Quantisation | None:
     )
 
 
+def can_share_starts(settings: MethodSettings) -> bool:
+    """Whether the examples of a step can have their common start in common, as far as the settings
+    tell; see `shares_starts`."""
+    alone = isinstance(settings, PromptSettings | PrefixSettings)
+    return not alone and not getattr(settings, "lora_dropout", 0.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """A tuning method, as a value."""

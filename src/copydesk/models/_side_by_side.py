@@ -81,7 +81,7 @@ def backward_batches(batches: Sequence[Batch], lanes: Lanes) -> list[list[float]
     Pairs of short batches come first; then the others, each on all threads.
     """
     found: dict[int, list[float]] = {}
-    pairs = lanes.pairs([batch.packed.tokens for batch in batches])
+    pairs = lanes.pairs([batch.packed.rows for batch in batches])
     jobs = [partial(_gradients, batches[number]) for number in pairs]
     for number, (losses, grads) in zip(pairs, two_at_once(jobs), strict=True):
         found[number] = losses

@@ -15,7 +15,7 @@ from transformers import DynamicCache
 
 from copydesk.models._attention import SegmentPrefix
 from copydesk.models._lora import ROWS_STEP
-from copydesk.models._pack import Packed
+from copydesk.models._pack import Family, Packed
 from copydesk.models._tuned import Tuned, VirtualTokens
 
 
@@ -31,8 +31,10 @@ def answer_states(
             method's virtual tokens too.
     """
     trunk: Any = getattr(tuned.model, tuned.model.base_model_prefix)
+    shared = any(family.start for family in packed.families)
+    assert not shared or (prefix is None and tuned.virtual is None), "one start before another"
     if not tuned.base.packed:
-        assert prefix is None, "examples that run by themselves share no start"
+        assert prefix is None and not shared, "examples that run by themselves share no start"
         hidden_TD = _apart(trunk, packed, tuned)
     elif prefix is None and tuned.virtual is not None and tuned.virtual.kind == "prompt":
         hidden_TD = _behind_prompts(trunk, packed, tuned.virtual)
@@ -41,12 +43,13 @@ def answer_states(
             prefix = _layers(tuned.virtual.cache())
         start = prefix[0][0].shape[2] if prefix else 0
         filled = _filled(packed) if tuned.base.compiled else packed
-        with tuned.routed(packed.lengths, filled.tokens - packed.tokens):
+        with tuned.routed(packed.lengths, filled.rows - packed.rows):
             hidden_TD = trunk(
                 input_ids=filled.input_ids_T[None],
                 position_ids=filled.position_ids_T[None] + start,
                 use_cache=False,
                 segment_lengths=filled.lengths,
+                segment_parents=filled.parents if shared else None,
                 segment_prefix=prefix,
             ).last_hidden_state[0]
     return hidden_TD[packed.loss_positions_L]
@@ -54,7 +57,7 @@ def answer_states(
 
 def _filled(packed: Packed) -> Packed:
     """With an example more, of no meaning, so that rows are a multiple of `ROWS_STEP`."""
-    missing = -packed.tokens % ROWS_STEP
+    missing = -packed.rows % ROWS_STEP
     if not missing:
         return packed
     ids_T, positions_T = packed.input_ids_T, packed.position_ids_T
@@ -62,7 +65,7 @@ def _filled(packed: Packed) -> Packed:
         packed,
         input_ids_T=torch.cat([ids_T, ids_T.new_zeros(missing)]),
         position_ids_T=torch.cat([positions_T, torch.arange(missing, device=ids_T.device)]),
-        lengths=(*packed.lengths, missing),
+        families=(*packed.families, Family(start=0, lengths=(missing,))),
     )
 
 

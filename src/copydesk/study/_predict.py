@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from copydesk.errors import InvalidInput
-from copydesk.models import Encoded, find_method, split_by_tokens
+from copydesk.models import (
+    Encoded,
+    can_share_starts,
+    common_start,
+    find_method,
+    split_by_tokens,
+)
 from copydesk.records import Listener, MethodRow, Progress
 from copydesk.study._hardware import Machine
 from copydesk.study._memory_model import fixed_bytes, memory_parts
@@ -34,12 +40,18 @@ class _Micro:
     """Examples that are run at once."""
 
     examples: Sequence[Encoded]
+    start: int
+    """Tokens that they have in common, and that are run once."""
     accumulates: bool
     """Gradients of an earlier micro-batch of its step are there."""
 
     @property
     def tokens(self) -> int:
         return sum(len(example.ids) for example in self.examples)
+
+    @property
+    def rows(self) -> int:
+        return self.tokens - self.start * (len(self.examples) - 1)
 
 
 def predict_runs(
@@ -96,10 +108,11 @@ def _predict(
     epochs = [_epoch(one, material) for one, material in zip(recipes, materials, strict=True)]
     together = sum(one.run.batch_tokens for one in recipes)
     limit = tokens_at_once(machine.device.kind, together)
+    shared = machine.device.kind == "cpu" and can_share_starts(recipe.own)
     while True:
         micro = max(
-            (micro for steps in epochs for step in steps for micro in _micros(step, limit)),
-            key=lambda micro: (micro.tokens, micro.accumulates),
+            (micro for steps in epochs for step in steps for micro in _micros(step, limit, shared)),
+            key=lambda micro: (micro.rows, micro.accumulates),
         )
         answers = sum(example.answer_length for example in micro.examples)
         trace = trace_micro(
@@ -110,6 +123,7 @@ def _predict(
             lengths=[len(example.ids) for example in micro.examples],
             answer_share=answers / micro.tokens,
             accumulates=micro.accumulates,
+            start=micro.start,
             on_cpu=machine.device.kind == "cpu",
         )
         quantisation = method.quantisation(recipe.own)
@@ -140,9 +154,13 @@ def _epoch(recipe: Recipe, material: Material) -> list[list[Encoded]]:
     return plan_steps(material.train, replace(recipe.run, epochs=1.0, max_steps=None))
 
 
-def _micros(step: Sequence[Encoded], limit: int) -> list[_Micro]:
+def _micros(step: Sequence[Encoded], limit: int, shared: bool) -> list[_Micro]:
     """A step's micro-batches. Two halves side by side hold what one whole does."""
     return [
-        _Micro(examples=examples, accumulates=number > 0)
-        for number, examples in enumerate(split_by_tokens(step, limit))
+        _Micro(
+            examples=examples,
+            start=common_start(examples) if shared else 0,
+            accumulates=number > 0,
+        )
+        for number, examples in enumerate(split_by_tokens(step, limit, shared=shared))
     ]

@@ -32,7 +32,7 @@ from copydesk.models import (
     backward_loss,
     find_method,
     hollow_base,
-    pack,
+    pack_families,
     quantisation_tensors,
 )
 
@@ -104,6 +104,7 @@ def trace_micro(
     lengths: Sequence[int],
     answer_share: float,
     accumulates: bool,
+    start: int = 0,
     on_cpu: bool = True,
 ) -> Trace:
     """Count one micro-batch's forward and backward pass.
@@ -116,13 +117,16 @@ def trace_micro(
         lengths: tokens of each example that is packed.
         answer_share: part of an example's tokens that carries loss.
         accumulates: an earlier micro-batch of the same step has left its gradients.
+        start: tokens that the examples have in common, and that are run once.
         on_cpu: attention is ours for CPUs; otherwise PyTorch's fused kernel.
 
     Raises:
         InvalidInput: transformers cannot build it, or the method does not fit it.
     """
     layers = int(config.get_text_config().num_hidden_layers)
-    examples = [_example(length, answer_share) for length in lengths]
+    examples = [
+        _example(number, length, answer_share, start) for number, length in enumerate(lengths)
+    ]
     if layers <= DEPTHS[1]:
         ledger = _run(config, method, own, dtype, examples, accumulates, on_cpu)
         peak = max(ledger.peaks, key=lambda held: held.total)
@@ -195,9 +199,11 @@ def _shapes(tuned: Tuned) -> Counter[tuple[int, ...]]:
     return Counter(tuple(parameter.shape) for parameter in tuned.parameters.values())
 
 
-def _example(length: int, answer_share: float) -> Encoded:
-    prompt = min(length - 1, max(1, round(length * (1 - answer_share))))
-    return Encoded(id="traced", ids=(0,) * length, prompt_length=prompt)
+def _example(number: int, length: int, answer_share: float, start: int) -> Encoded:
+    """One that has just its first `start` tokens in common with those of other numbers."""
+    prompt = min(length - 1, max(1, start + 1, round(length * (1 - answer_share))))
+    ids = (0,) * start + (number,) * (length - start)
+    return Encoded(id="traced", ids=ids, prompt_length=prompt)
 
 
 def _with_depth(config: PretrainedConfig, depth: int) -> PretrainedConfig:
@@ -226,7 +232,7 @@ def _run(
     tuned.model.train()
     ledger = _Ledger(int(head.weight.shape[0]), tuned.base.head_chunk)
     ledger.watch(tuned)
-    packed = pack(examples).to(META)
+    packed = pack_families([examples]).to(META)
     ledger.trained = _shapes(tuned)
     divisor = sum(example.answer_length for example in examples)
     with ledger, _Kernels(), _autocast_knows_meta():
@@ -421,17 +427,21 @@ def _products(name: str, args: Any, outputs: Sequence[torch.Tensor]) -> tuple[in
             causal = args[7] if len(args) > 7 else False
             return round(_FLASH_BACKWARD * _attention_flops(args[1], args[2], causal)), 0
         case "copydesk.attend":
-            return _packed_flops(args[0], args[3]), 0
+            return _packed_flops(args[0], *args[3:5]), 0
         case "copydesk.attend_backward":
-            return round(_FLASH_BACKWARD * _packed_flops(args[0], args[6])), 0
+            return round(_FLASH_BACKWARD * _packed_flops(args[0], *args[6:8])), 0
         case _:
             return 0, 0
 
 
-def _packed_flops(query_HTK: torch.Tensor, lengths: Sequence[int]) -> int:
-    """The same of examples laid end to end, each causal."""
+def _packed_flops(query_HTK: torch.Tensor, lengths: Sequence[int], parents: Sequence[int]) -> int:
+    """The same of segments laid end to end, each causal and behind its parent."""
     heads, _, width = query_HTK.shape
-    return sum(2 * heads * width * length * length for length in lengths)
+    seen = sum(
+        length * (length + 2 * (lengths[parent] if parent >= 0 else 0))
+        for length, parent in zip(lengths, parents, strict=True)
+    )
+    return 2 * heads * width * seen
 
 
 def _attention_flops(query: torch.Tensor, key: torch.Tensor, causal: bool) -> int:

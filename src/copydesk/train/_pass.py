@@ -23,13 +23,12 @@ from copydesk.models import (
     Batch,
     Encoded,
     LoraSettings,
-    Share,
     Tuned,
     backward_batches,
     free_memory,
     load_base,
     make_lanes,
-    pack,
+    pack_families,
 )
 from copydesk.records import Listener, ignore_progress
 from copydesk.train._capacity import (
@@ -41,7 +40,7 @@ from copydesk.train._capacity import (
 )
 from copydesk.train._memory import PeakMemory
 from copydesk.train._metrics import TrackerName
-from copydesk.train._session import Session
+from copydesk.train._session import Part, Session
 from copydesk.train._tune import Recipe, Tuning, check_recipe
 
 SHORT = 0.5
@@ -88,12 +87,11 @@ class _Piece:
     """A member's micro-batch."""
 
     member: _Member
-    examples: list[Encoded]
-    share: Share
+    part: Part
 
     @property
-    def tokens(self) -> int:
-        return sum(len(example.ids) for example in self.examples)
+    def rows(self) -> int:
+        return self.part.rows
 
 
 def can_join(recipe: Recipe) -> bool:
@@ -274,15 +272,11 @@ class _Crew:
     def round(self, device: torch.device) -> None:
         """One optimiser step for every member."""
         members = [member for member in self.active if not member.session.done]
-        pieces = [
-            _Piece(member, part, share)
-            for member in members
-            for part, share in member.session.parts()
-        ]
+        pieces = [_Piece(member, part) for member in members for part in member.session.parts()]
         seconds: dict[str, float] = {member.run.name: 0.0 for member in members}
         if pieces:
-            tokens = sum(piece.tokens for piece in pieces)
-            lanes = make_lanes(members[0].tuned, tokens_at_once(device.type, tokens))
+            rows = sum(piece.rows for piece in pieces)
+            lanes = make_lanes(members[0].tuned, tokens_at_once(device.type, rows))
             members[0].tuned.model.train()
             mixes = _mixed(pieces, lanes.tokens)
             began = time.perf_counter()
@@ -291,7 +285,7 @@ class _Crew:
             for mix, found in zip(mixes, losses, strict=True):
                 for piece, loss in zip(mix, found, strict=True):
                     piece.member.losses.append(loss)
-                    seconds[piece.member.run.name] += took * piece.tokens / tokens
+                    seconds[piece.member.run.name] += took * piece.rows / rows
         for member in members:
             loss, member.losses = sum(member.losses), []
             self.attempt(member, lambda m=member, x=loss: m.session.step(x, seconds[m.run.name]))
@@ -348,23 +342,23 @@ def _mixed(pieces: Sequence[_Piece], most: int) -> list[list[_Piece]]:
     short: list[_Piece] = []
     room = most
     for piece in pieces:
-        if piece.tokens >= most * SHORT:
+        if piece.rows >= most * SHORT:
             mixes.append([piece])
             continue
-        if not short or piece.tokens > room:
+        if not short or piece.rows > room:
             short = []
             mixes.append(short)
             room = most
         short.append(piece)
-        room -= piece.tokens
+        room -= piece.rows
     return mixes
 
 
 def _batch(mix: Sequence[_Piece], device: torch.device) -> Batch:
     return Batch(
         tuned=mix[0].member.tuned,
-        packed=pack([example for piece in mix for example in piece.examples]).to(device),
-        shares=tuple(piece.share for piece in mix),
+        packed=pack_families([one for piece in mix for one in piece.part.families]).to(device),
+        shares=tuple(piece.part.share for piece in mix),
         parameters=tuple(
             weight
             for member in {piece.member.run.name: piece.member for piece in mix}.values()

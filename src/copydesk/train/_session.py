@@ -1,9 +1,10 @@
 """A run, one optimiser step at a time, so that one caller can drive it or many together.
 
-A step packs its examples, runs them in micro-batches (which bounds memory whatever `batch_tokens`
-is), and divides by the answer tokens of the whole step, so that micro-batches of unequal size add
-up to the gradient of the step's mean. Everything random is drawn from the seed and the step's
-number: a resumed run needs no random state, and equals an uninterrupted one.
+A step packs its examples, their common start once, runs them in micro-batches (which bounds memory
+whatever `batch_tokens` is), and divides by the answer tokens of the whole step, so that
+micro-batches of unequal size add up to the gradient of the step's mean. Everything random is drawn
+from the seed and the step's number: a resumed run needs no random state, and equals an
+uninterrupted one.
 """
 
 import contextlib
@@ -25,8 +26,11 @@ from copydesk.models import (
     Share,
     Tuned,
     backward_batches,
+    families_of,
     make_lanes,
-    pack,
+    pack_families,
+    rows_of,
+    shares_starts,
     split_by_tokens,
 )
 from copydesk.records import Listener, LossPoint, Progress
@@ -78,6 +82,21 @@ class TrainResult:
     """The step of the checkpoint that the run went on from; 0 for a fresh run."""
     micro_tokens: int
     """Tokens run at once, or the longest example where that is longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A micro-batch of a step."""
+
+    families: Sequence[Sequence[Encoded]]
+    """Examples, by whether their common start is laid once."""
+    share: Share
+    """Of the step."""
+
+    @property
+    def rows(self) -> int:
+        """Tokens that it runs."""
+        return rows_of(self.families)
 
 
 class Session:
@@ -138,6 +157,7 @@ class Session:
             position = self._position()
             self.micro = position.micro_tokens
             self._lanes = make_lanes(self.tuned, self.micro)
+            self._shares_starts = shares_starts(self.tuned, training=True)
             self._resumed_at = position.step
             self._watch = DivergenceWatch(position.curve)
             self._place = position
@@ -162,18 +182,19 @@ class Session:
         """The examples of the step that is next."""
         return self._steps[self._place.step]
 
-    def parts(self) -> list[tuple[list[Encoded], Share]]:
-        """The next step's examples in micro-batches, each with its share of the step."""
+    def parts(self) -> list["Part"]:
+        """The next step's examples in micro-batches."""
         divisor = sum(example.answer_length for example in self.batch)
         first = (self._run.seed * 1_000_003 + self._place.step) * 65_537
-        found: list[tuple[list[Encoded], Share]] = []
-        for part in split_by_tokens(self.batch, self._lanes.tokens):
+        found: list[Part] = []
+        shared = self._shares_starts
+        for part in split_by_tokens(self.batch, self._lanes.tokens, shared=shared):
             seeds = tuple(range(first, first + len(part)))
             first += len(part)
             share = Share(
                 adapter=self.tuned.adapter, examples=len(part), divisor=divisor, seeds=seeds
             )
-            found.append((part, share))
+            found.append(Part(families=families_of(part, shared), share=share))
         return found
 
     def accumulate(self) -> float:
@@ -184,11 +205,11 @@ class Session:
         batches = [
             Batch(
                 tuned=self.tuned,
-                packed=pack(part).to(device),
-                shares=(share,),
+                packed=pack_families(part.families).to(device),
+                shares=(part.share,),
                 parameters=parameters,
             )
-            for part, share in self.parts()
+            for part in self.parts()
         ]
         with torch.random.fork_rng(devices=_rng_devices(device)):
             torch.manual_seed(self._run.seed * 1_000_003 + self._place.step)
