@@ -124,10 +124,10 @@ struct Scratch {
     std::vector<bf16> turned, weight_rows, gscore_rows;
 };
 
+// A thread's own, given back when it ends: every step has new threads.
 Scratch& scratch() {
-    static thread_local Scratch* kept = nullptr;
-    if (!kept) kept = new Scratch;
-    return *kept;
+    static thread_local Scratch kept;
+    return kept;
 }
 
 // --- Forward
