@@ -79,7 +79,10 @@ def run_child(arguments: list[str]) -> dict[str, Any]:
         **os.environ,
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "THP_MEM_ALLOC_ENABLE": "1",  # as the command line sets it; for the rival too
+        # As the command line sets them; for the rival too.
+        "THP_MEM_ALLOC_ENABLE": "1",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+        "LRU_CACHE_CAPACITY": "16",
     }
     done = subprocess.run(
         [sys.executable, *arguments],

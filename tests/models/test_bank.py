@@ -247,3 +247,39 @@ def test_any_set_of_clients_is_as_each_alone(tiny_base: Path, clients: list[Any]
         for place, wanted in gradients(tuned).items():
             error = (together[name][place] - wanted).norm() / wanted.norm().clamp_min(1e-12)
             assert error < 1e-5, f"{name} {place}"
+
+
+def test_a_member_is_what_peft_makes_whoever_came_before(tiny_base: Path, tmp_path: Path) -> None:
+    """The second of the same targets is added to the layers that the first was found in."""
+    bank = Bank(fresh_base(tiny_base))
+    own = LoraSettings(lora_r=3, lora_alpha=12, lora_dropout=0.1, use_rslora=True)
+    bank.add("acme", SETTINGS["acme"], 4)
+    bank.add("birch", SETTINGS["birch"], 5)
+    bank.base.model.eval()
+    second = bank.add("corvid", own, 7)
+    alone = find_method("lora").prepare(fresh_base(tiny_base), own, 7)
+    assert list(second.parameters) == list(alone.parameters)
+    for name, parameter in alone.parameters.items():
+        assert torch.equal(second.parameters[name], parameter)
+        assert second.parameters[name].requires_grad
+    for number, tuned in enumerate((second, alone)):
+        stir(tuned, 1)
+        (tmp_path / str(number)).mkdir()
+        find_method("lora").save(tuned, tmp_path / str(number))
+    left, right = (
+        {file.name: file.read_bytes() for file in (tmp_path / number).iterdir()}
+        for number in ("0", "1")
+    )
+    assert left == right
+    assert not any(module.training for module in bank.base.model.modules())
+
+    bank.remove("acme")
+    examples = examples_of(bank.base, "corvid", 3)
+    found = answer_losses(second, pack(examples))
+    alone.model.eval()
+    assert found == answer_losses(alone, pack(examples))
+    bank.remove("birch")
+    bank.remove("corvid")
+    assert answer_losses(untuned(bank.base), pack(examples)) == answer_losses(
+        untuned(fresh_base(tiny_base)), pack(examples)
+    )

@@ -143,16 +143,22 @@ def test_long_batches_run_by_themselves(tmp_path: Path, monkeypatch: pytest.Monk
     examples = examples_of(base, "acme", 3)
     batches = [batch_of([example], tuned) for example in examples]
     least = min(len(example.ids) for example in examples)
-    called: list[int] = []
-    real = side_by_side.backward_losses
+    called: list[tuple[int, int, int]] = []
+    under_way = 0
+    real = side_by_side.loss_gradients
 
-    def noted(tuned: Tuned, packed: Any, shares: Any) -> list[float]:
-        called.append(packed.rows)
-        return real(tuned, packed, shares)
+    def noted(tuned: Tuned, packed: Any, *rest: Any) -> Any:
+        nonlocal under_way
+        called.append((packed.rows, torch.get_num_threads(), under_way))
+        under_way += 1
+        found = real(tuned, packed, *rest)
+        under_way -= 1
+        return found
 
-    monkeypatch.setattr(side_by_side, "backward_losses", noted)
+    monkeypatch.setattr(side_by_side, "loss_gradients", noted)
     outcome(batches, Lanes(tokens=least - 1, beside=True))
-    assert called == [len(example.ids) for example in examples]
+    threads = torch.get_num_threads()
+    assert called == [(len(example.ids), threads, 0) for example in examples]
 
 
 def test_what_would_meet_is_not_run_side_by_side(tmp_path: Path) -> None:

@@ -59,6 +59,12 @@ def main(arguments: list[str] | None = None) -> None:
     # torch reads this at its first large allocation: huge pages where the system offers them.
     # A training step then takes a tenth of the page faults (benchmarks/train_vs_trl.py).
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # Products that oneDNN keeps prepared, and those that PyTorch keeps of them for each thread: by
+    # default 1,024, each number of rows with its own, of which a batch uses fifty. They lie
+    # scattered in what training gives back, which then grows from step to step; a pass of sixteen
+    # clients by 1.5 GB (benchmarks/many_clients.py).
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "16")
     # On processors with AVX-512 BF16 it asks for a package whose product is not used here.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     sys.exit(_guarded(lambda: app(given, standalone_mode=False), as_json=as_json))

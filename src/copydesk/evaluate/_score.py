@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain
 
 import torch
 
@@ -52,7 +51,8 @@ def score(
                 examples = [example.without_start(shared) for example in examples]
         return _scored(model, examples, prefix, batch_tokens, on_done or (lambda _: None))
     finally:
-        model.model.train(was_training)
+        if was_training:
+            model.model.train()
 
 
 def _scored(
@@ -76,7 +76,7 @@ def _scored(
     pairs = lanes.pairs([rows_of(families_of(run, shared)) for run in runs])
     alone = [number for number in range(len(runs)) if number not in set(pairs)]
     jobs = [partial(losses_of, runs[number]) for number in pairs]
-    results = chain(two_at_once(jobs), (losses_of(runs[number]) for number in alone))
+    results = two_at_once(jobs, [partial(losses_of, runs[number]) for number in alone])
     for number, losses in zip([*pairs, *alone], results, strict=True):
         found[number] = losses
         done += len(losses)

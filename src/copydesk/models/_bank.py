@@ -11,13 +11,17 @@ for each, needs neither, isolates members by construction, and gives each the ve
 has alone; benchmarks/many_clients.py measures what it costs as members are added.
 """
 
-from peft import PeftModel
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 
 from copydesk.errors import CannotShare
 from copydesk.models._load import Base
 from copydesk.models._lora import Routing, drop_lean_forwards, use_lean_lora
-from copydesk.models._low_rank import add_low_rank, rate_factors
+from copydesk.models._low_rank import add_low_rank, add_to_layers, rate_factors
 from copydesk.models._method_settings import LoraSettings
 from copydesk.models._norms import use_lean_norms
 from copydesk.models._quiet import peft_notices
@@ -38,6 +42,7 @@ class Bank:
         self.base = base
         self._routing = Routing(base.compiled)
         self._members: dict[str, Tuned] = {}
+        self._known: dict[Targets, _Known] = {}
         self._count = 0
 
     @property
@@ -66,17 +71,19 @@ class Bank:
             )
         adapter = f"member{self._count}"  # PEFT's names may hold less than ours
         self._count += 1
-        others = next(iter(self._members.values())).peft if self._members else None
-        wrapper = add_low_rank(self.base, others, adapter, settings, seed)
-        if use_lean_lora(wrapper, self._routing) < _lora_layers(wrapper):
-            raise _cannot_share(self.base)
-        if self.base.compiled:
-            use_lean_norms(wrapper)
+        known = self._known.get(_targets(settings))
+        if known is None:
+            known = self._known[_targets(settings)] = self._find(adapter, settings, seed)
+        else:
+            add_to_layers(
+                known.wrapper, known.layers.values(), known.config, adapter, settings, seed
+            )
+        wrapper = known.wrapper
         # As a run by itself names them, so that checkpoints are the same.
         parameters = {
-            place.replace(f".{adapter}.", ".default."): parameter
-            for place, parameter in wrapper.named_parameters()
-            if f".{adapter}." in place
+            f"{place}.{side}.default.weight": getattr(layer, side)[adapter].weight
+            for place, layer in known.layers.items()
+            for side in ("lora_A", "lora_B")
         }
         tuned = Tuned(
             method="lora",
@@ -89,9 +96,7 @@ class Bank:
             adapter=adapter,
         )
         self._members[name] = tuned
-        for member in self._members.values():  # PEFT trains the active adapter alone
-            for parameter in member.parameters.values():
-                parameter.requires_grad_(True)
+        self._train_all()
         return tuned
 
     def remove(self, name: str) -> None:
@@ -102,13 +107,61 @@ class Bank:
             with peft_notices():
                 self.base.model = tuned.peft.unload()  # pyright: ignore
             drop_lean_forwards(self.base.model)
+            self._known.clear()
             return
         with peft_notices():
-            tuned.peft.set_adapter(next(iter(self._members.values())).adapter)
-            tuned.peft.delete_adapter(tuned.adapter)
+            if tuned.adapter in tuned.peft.active_adapters:
+                tuned.peft.set_adapter(next(iter(self._members.values())).adapter)
+                self._train_all()
+            for layer in {one for known in self._known.values() for one in known.layers.values()}:
+                layer.delete_adapter(tuned.adapter)
+            del tuned.peft.peft_config[tuned.adapter]
+
+    def _find(self, adapter: str, settings: LoraSettings, seed: int) -> "_Known":
+        """Let PEFT add an adapter, and see where it did.
+
+        Raises:
+            InvalidInput, CannotShare: as `add`.
+        """
+        others = next(iter(self._members.values())).peft if self._members else None
+        wrapper = add_low_rank(self.base, others, adapter, settings, seed)
+        model = wrapper.get_base_model()
+        model.train(model.training)  # what is new comes in training mode
+        if use_lean_lora(wrapper, self._routing) < _lora_layers(wrapper):
+            raise _cannot_share(self.base)
+        if self.base.compiled:
+            use_lean_norms(wrapper)
+        layers = {
+            place: module
+            for place, module in wrapper.named_modules()
+            if isinstance(module, LoraLayer) and adapter in module.lora_A
+        }
+        config: Any = wrapper.peft_config[adapter]
+        return _Known(wrapper=wrapper, config=config, layers=layers)
+
+    def _train_all(self) -> None:
+        """PEFT trains the active adapter alone; here all are."""
         for member in self._members.values():
             for parameter in member.parameters.values():
                 parameter.requires_grad_(True)
+
+
+Targets = str | tuple[str, ...]
+
+
+def _targets(settings: LoraSettings) -> Targets:
+    targets = settings.target_modules
+    return targets if isinstance(targets, str) else tuple(targets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """Where adapters of some targets lie, as PEFT found out for the first of them."""
+
+    wrapper: PeftModel
+    config: LoraConfig
+    layers: Mapping[str, Any]
+    """PEFT's, by their place in the wrapper, in the model's order."""
 
 
 def _lora_layers(wrapper: PeftModel) -> int:

@@ -7,7 +7,7 @@ what is saved is an ordinary adapter of twice the rank for the untouched base:
     W - s B0 A0 + s B A  =  W + s [B, -B0] [A; A0]
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +62,7 @@ def add_low_rank(
     Raises:
         InvalidInput: as `prepare_low_rank`.
     """
-    targets = settings.target_modules
-    pissa = isinstance(settings, LoraSettings) and settings.init_lora_weights == "pissa"
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        bias="none",
-        use_rslora=settings.use_rslora,
-        use_dora=isinstance(settings, DoraSettings),
-        init_lora_weights=_PISSA if pissa else True,
-    )
+    config = _configuration(settings)
     try:
         with seeded(seed), peft_notices():
             if wrapper is None:
@@ -94,6 +82,57 @@ def add_low_rank(
     kept.base_model_name_or_path = base.info.name
     kept.target_modules = sorted(kept.target_modules)  # a set: its order differs between processes
     return made
+
+
+def add_to_layers(
+    wrapper: PeftModel,
+    layers: Iterable[Any],
+    like: LoraConfig,
+    name: str,
+    settings: LoraSettings,
+    seed: int,
+) -> None:
+    """Add an adapter to the layers that PEFT gave one of the same targets.
+
+    It is what `add_low_rank` makes, to the bit, without PEFT's search of every module of every
+    adapter, whose time grows with the square of their number.
+
+    Args:
+        wrapper: has the layers.
+        layers: PEFT's, in the model's order.
+        like: PEFT's configuration of the adapter that it was found out with.
+        name: of the adapter.
+        settings: with the targets of `like`.
+        seed: of the first weights.
+    """
+    config = _configuration(settings)
+    config.target_modules = like.target_modules
+    config.base_model_name_or_path = like.base_model_name_or_path
+    wrapper.peft_config[name] = config
+    with seeded(seed), peft_notices():
+        for layer in layers:
+            layer.update_layer(name, config.r, config.lora_alpha, config=config)
+            for pair in (layer.lora_A, layer.lora_B):
+                # As PEFT leaves them: drawn, in the base's format, in float32.
+                pair[name].to(torch.float32).train(layer.training)
+            layer.lora_dropout[name].train(layer.training)
+
+
+def _configuration(settings: LowRankSettings) -> LoraConfig:
+    """PEFT's."""
+    targets = settings.target_modules
+    pissa = isinstance(settings, LoraSettings) and settings.init_lora_weights == "pissa"
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        bias="none",
+        use_rslora=settings.use_rslora,
+        use_dora=isinstance(settings, DoraSettings),
+        init_lora_weights=_PISSA if pissa else True,
+    )
 
 
 def save_low_rank(tuned: Tuned, folder: Path) -> None:

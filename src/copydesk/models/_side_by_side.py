@@ -4,11 +4,19 @@ All threads on one product wait for one another at its end, tens of thousands of
 on a machine that does other work too each wait may cost a slice of the scheduler's time. Two
 threads that each run a whole batch meet once, when its gradients are added. Those are added in the
 order of the batches, whichever ends first, so that a run repeats to the bit.
+
+Memory is what the C library's allocator makes of it, which gives back and joins only what lies side
+by side. A batch's gradients, hundreds of small tensors, are therefore moved into one block that
+lies apart as soon as they are complete, and the two threads stay: each has an arena of the
+allocator's own, where one batch's activations take the place of the last one's.
 """
 
+import functools
+import mmap
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -23,6 +31,10 @@ from copydesk.models._pack import Packed
 from copydesk.models._tuned import Tuned
 
 _AT_ONCE = 2
+_PRIVATE: Any = (
+    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+)
+"""Of memory that no other process shares."""
 Result = TypeVar("Result")
 
 
@@ -76,56 +88,114 @@ def _lanes(beside: bool, at_once: int) -> Lanes:
 
 
 def backward_batches(batches: Sequence[Batch], lanes: Lanes) -> list[list[float]]:
-    """Add the gradients of all batches to their parameters; returns the losses of their shares.
-
-    Pairs of short batches come first; then the others, each on all threads.
-    """
-    found: dict[int, list[float]] = {}
-    pairs = lanes.pairs([batch.packed.rows for batch in batches])
-    jobs = [partial(_gradients, batches[number]) for number in pairs]
-    for number, (losses, grads) in zip(pairs, two_at_once(jobs), strict=True):
-        found[number] = losses
-        for parameter, grad in zip(batches[number].parameters, grads, strict=True):
-            if grad is not None:
-                _add(parameter, grad)
-    for number, batch in enumerate(batches):
-        if number not in found:
-            found[number] = backward_losses(batch.tuned, batch.packed, batch.shares)
+    """Add the gradients of all batches to their parameters; returns the losses of their shares."""
+    found = dict(backward_each(batches, lanes))
     return [found[number] for number in range(len(batches))]
 
 
-def two_at_once(jobs: Sequence[Callable[[], Result]]) -> Generator[Result]:
-    """Run jobs two at a time, each on half of the threads; results in the order of the jobs.
+def backward_each(batches: Sequence[Batch], lanes: Lanes) -> Generator[tuple[int, list[float]]]:
+    """Add the gradients of all batches to their parameters, one batch after another.
+
+    Pairs of short batches come first; then the others, each on all threads. Between two, the
+    parameters of batches that are done may be changed.
+
+    Yields:
+        A batch's number and the losses of its shares, when its gradients have been added.
+    """
+    pairs = lanes.pairs([batch.packed.rows for batch in batches])
+    others = [number for number in range(len(batches)) if number not in set(pairs)]
+    if not lanes.beside:
+        for number, batch in enumerate(batches):
+            yield number, backward_losses(batch.tuned, batch.packed, batch.shares)
+        return
+    jobs, alone = ([partial(_gradients, batches[one]) for one in of] for of in (pairs, others))
+    for number, found in zip([*pairs, *others], two_at_once(jobs, alone), strict=True):
+        yield number, _add(batches[number], found)
+
+
+def two_at_once(
+    jobs: Sequence[Callable[[], Result]], alone: Sequence[Callable[[], Result]] = ()
+) -> Generator[Result]:
+    """Run jobs two at a time, each on half of the threads, and then others one after another, each
+    on all threads; results in the order of the jobs.
 
     With one thread they run one after another. An error ends those that have not begun.
     """
     threads = torch.get_num_threads()
-    if len(jobs) < _AT_ONCE or threads < _AT_ONCE:
-        yield from (job() for job in jobs)
+    if threads < _AT_ONCE:
+        yield from (job() for job in (*jobs, *alone))
         return
-    pool = ThreadPoolExecutor(
-        _AT_ONCE, initializer=torch.set_num_threads, initargs=(threads // _AT_ONCE,)
-    )
+    pool = _pool()
+    under_way = deque(pool.submit(_on, threads // _AT_ONCE, job) for job in jobs)
+    left = deque(alone)
     try:
-        under_way = deque(pool.submit(job) for job in jobs)
-        while under_way:
-            yield under_way.popleft().result()
+        while under_way or left:
+            if not under_way:
+                under_way.append(pool.submit(_on, threads, left.popleft()))
+            result = under_way[0].result()
+            under_way.popleft()
+            yield result
     finally:
-        pool.shutdown(cancel_futures=True)
+        for future in under_way:
+            future.cancel()
+        wait(under_way)
         # The count that a thread sets is also what threads begin with that come later.
         torch.set_num_threads(threads)
 
 
-def _gradients(batch: Batch) -> tuple[list[float], list[torch.Tensor | None]]:
-    return loss_gradients(batch.tuned, batch.packed, batch.shares, batch.parameters)
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """Two threads for the process's lifetime: the C library gives each an arena of memory, and
+    those of threads that just ended are not always there for the next ones, which get others."""
+    return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lane")
 
 
-def _add(parameter: nn.Parameter, grad: torch.Tensor) -> None:
-    if parameter.grad is None:
-        # In the parameter's strides: PyTorch's fused optimisers read both alike.
-        parameter.grad = torch.empty_like(parameter).copy_(grad)
-    else:
-        parameter.grad.add_(grad)
+if hasattr(os, "register_at_fork"):  # a child has no threads but its own
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def _on(threads: int, job: Callable[[], Result]) -> Result:
+    torch.set_num_threads(threads)
+    return job()
+
+
+_Found = tuple[list[float], list[torch.Tensor | None]]
+
+
+def _gradients(batch: Batch) -> _Found:
+    losses, grads = loss_gradients(batch.tuned, batch.packed, batch.shares, batch.parameters)
+    return losses, _moved(grads, batch.parameters)
+
+
+def _moved(
+    grads: Sequence[torch.Tensor | None], parameters: Sequence[nn.Parameter]
+) -> list[torch.Tensor | None]:
+    """Gradients in one block of memory of their own, in the parameters' strides: PyTorch's fused
+    optimisers read both alike."""
+    size = sum(grad.nbytes for grad in grads if grad is not None)
+    block = mmap.mmap(-1, max(1, size), **_PRIVATE)
+    moved: list[torch.Tensor | None] = []
+    at = 0
+    for grad, parameter in zip(grads, parameters, strict=True):
+        if grad is None:
+            moved.append(None)
+            continue
+        flat = torch.frombuffer(block, dtype=grad.dtype, count=grad.numel(), offset=at)
+        moved.append(flat.as_strided(parameter.size(), parameter.stride()).copy_(grad))
+        at += grad.nbytes
+    return moved
+
+
+def _add(batch: Batch, found: _Found) -> list[float]:
+    losses, grads = found
+    for parameter, grad in zip(batch.parameters, grads, strict=True):
+        if grad is None:
+            continue
+        if parameter.grad is None:
+            parameter.grad = grad
+        else:
+            parameter.grad.add_(grad)
+    return losses
 
 
 def _trains_apart(tuned: Tuned) -> bool:

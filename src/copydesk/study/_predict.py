@@ -106,8 +106,8 @@ def _predict(
     recipe = recipes[0]
     method = find_method(recipe.method)
     epochs = [_epoch(one, material) for one, material in zip(recipes, materials, strict=True)]
-    together = sum(one.run.batch_tokens for one in recipes)
-    limit = tokens_at_once(machine.device.kind, together)
+    largest = max(one.run.batch_tokens for one in recipes)
+    limit = tokens_at_once(machine.device.kind, largest)
     shared = machine.device.kind == "cpu" and can_share_starts(recipe.own)
     while True:
         micro = max(

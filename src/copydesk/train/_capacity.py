@@ -64,10 +64,19 @@ class Need:
         return max(0, int((room - self.fixed) / self.token)) // 16 * 16
 
 
-def measure_need(tuned: Tuned, examples: Sequence[Encoded], run: RunSettings) -> Need:
+def measure_need(
+    tuned: Tuned, examples: Sequence[Encoded], run: RunSettings, *, token: float | None = None
+) -> Need:
     """What training this model on these examples will add to the memory in use.
 
     Call it before the first step: gradients and state must not be there yet.
+
+    Args:
+        tuned: a base under a method.
+        examples: to train on.
+        run: the settings.
+        token: `Need.token` of a run on this base by the same method and its settings, where one
+            was measured; it is not measured again.
     """
     weights = tuned.parameters.values()
     head = tuned.model.get_output_embeddings()
@@ -76,14 +85,15 @@ def measure_need(tuned: Tuned, examples: Sequence[Encoded], run: RunSettings) ->
         gradients=sum(weight.numel() * weight.element_size() for weight in weights),
         optimizer=optimizer_bytes(run.optimizer, tuned.parameters),
         logits=tuned.base.head_chunk * rows * 4 * _LOGITS,
-        token=_token_bytes(tuned, examples) * BACKWARD,
+        token=_token_bytes(tuned, examples) * BACKWARD if token is None else token,
     )
 
 
 def _token_bytes(tuned: Tuned, examples: Sequence[Encoded]) -> float:
     ids = [token for example in examples[:8] for token in example.ids]
     ids *= 1 + _PROBES[1] // len(ids)
-    tuned.model.train()
+    if not tuned.model.training:
+        tuned.model.train()
     devices = [tuned.base.device] if tuned.base.device.type == "cuda" else []
     kept: list[int] = []
     with torch.random.fork_rng(devices=devices):
@@ -101,7 +111,7 @@ def tokens_at_once(device_type: str, step_tokens: int) -> int:
 
     Args:
         device_type: torch's name of the device.
-        step_tokens: of an optimiser step, of all who share it.
+        step_tokens: of an optimiser step.
     """
     least, most = _AT_ONCE.get(device_type, _AT_ONCE["cpu"])
     return min(most, max(least, step_tokens // 2))

@@ -74,7 +74,8 @@ def train(
         while not session.done:
             started = time.perf_counter()
             loss = session.accumulate()
-            session.step(loss, time.perf_counter() - started)
+            session.apply(loss)
+            session.record(loss, time.perf_counter() - started)
             if not session.done and should_stop():
                 session.checkpoint()
                 raise KeyboardInterrupt

@@ -10,8 +10,10 @@ themselves: a run that was begun in a pass goes on alone, and the other way roun
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,7 +26,7 @@ from copydesk.models import (
     Encoded,
     LoraSettings,
     Tuned,
-    backward_batches,
+    backward_each,
     free_memory,
     load_base,
     make_lanes,
@@ -32,6 +34,7 @@ from copydesk.models import (
 )
 from copydesk.records import Listener, ignore_progress
 from copydesk.train._capacity import (
+    Need,
     free_bytes,
     measure_need,
     memory_errors,
@@ -68,8 +71,6 @@ class _Member:
     tuned: Tuned
     session: Session
     exit: contextlib.ExitStack
-    losses: list[float] = field(default_factory=list[float])
-    """Of the round's micro-batches."""
 
     def tuning(self, peak: PeakMemory, most: int) -> Tuning:
         """The finished run."""
@@ -149,7 +150,7 @@ def tune_together(
             bank=bank,
             waiting=list(runs),
             room=_Room(memory, device),
-            open_session=lambda run, tuned: Session(
+            open_session=lambda run, tuned, need: Session(
                 tuned,
                 run.examples,
                 run.heldout,
@@ -161,6 +162,7 @@ def tune_together(
                 checkpoint_seconds=checkpoint_seconds,
                 trackers=trackers,
                 listener=listener,
+                need=need,
             ),
             failed=failed,
         )
@@ -189,26 +191,36 @@ class _Room:
         self._limit = limit
         self._device = device
         self._fitted = False
+        self._token: dict[LoraSettings, float] = {}
+        self._left = False
 
-    def check(self, tuned: Tuned, run: PassRun, others: int) -> bool:
-        """Whether a fresh member fits beside `others`.
+    def leave(self) -> None:
+        """A member is gone, and what it held may be given back."""
+        self._left = True
+
+    def check(self, tuned: Tuned, run: PassRun, others: int) -> Need | None:
+        """What a fresh member needs, or None where it does not fit beside `others`.
 
         Raises:
             InvalidInput: it would not fit alone.
         """
-        free_memory()  # what members that left have given back
-        need = measure_need(tuned, run.examples, run.recipe.run)
+        if self._left:
+            free_memory()
+            self._left = False
+        own = run.recipe.own
+        assert isinstance(own, LoraSettings)
+        need = measure_need(tuned, run.examples, run.recipe.run, token=self._token.get(own))
+        self._token[own] = need.token
         longest = max(len(example.ids) for example in run.examples)
         used = used_bytes(self._device)
-        batch = run.recipe.run.batch_tokens
         # Gradients and state of members that are here may not have been made yet.
-        at_once = max(longest, tokens_at_once(self._device.type, (others + 1) * batch))
+        at_once = max(longest, tokens_at_once(self._device.type, run.recipe.run.batch_tokens))
         wanted = need.at(at_once) + others * (need.gradients + need.optimizer)
         if self._limit is None:
-            return not others or wanted <= free_bytes(self._device)
+            return need if not others or wanted <= free_bytes(self._device) else None
         least = used + need.at(at_once)
         if others:
-            return used + wanted <= self._limit
+            return need if used + wanted <= self._limit else None
         # Once one has run, what the process keeps for itself is no reason to refuse the next.
         if not self._fitted and least > self._limit:
             raise _TooLittle(
@@ -217,7 +229,7 @@ class _Room:
                 todo=f"The least that would do is {least / 1e9 + 0.01:.2f} GB.",
             )
         self._fitted = True
-        return True
+        return need
 
 
 @dataclass(slots=True, kw_only=True)
@@ -227,7 +239,7 @@ class _Crew:
     bank: Bank
     waiting: list[PassRun]
     room: _Room
-    open_session: Callable[[PassRun, Tuned], Session]
+    open_session: Callable[[PassRun, Tuned, Need], Session]
     failed: Callable[[str, CopydeskError], None]
     active: list[_Member] = field(default_factory=list[_Member])
     most: int = 0
@@ -262,33 +274,62 @@ class _Crew:
         tuned = self.bank.add(run.name, own, run.recipe.run.seed)
         with contextlib.ExitStack() as stack:
             stack.callback(self.bank.remove, run.name)
-            if not self.room.check(tuned, run, len(self.active)):
+            need = self.room.check(tuned, run, len(self.active))
+            if need is None:
                 return False
-            session = stack.enter_context(self.open_session(run, tuned))
+            session = stack.enter_context(self.open_session(run, tuned, need))
             self.active.append(_Member(run, tuned, session, stack.pop_all()))
         self.most = max(self.most, len(self.active))
         return True
 
     def round(self, device: torch.device) -> None:
-        """One optimiser step for every member."""
+        """One optimiser step for every member.
+
+        Each takes it as soon as its own gradients are complete, so that those of a few are in
+        memory at once; what follows a step waits until nothing runs beside it.
+        """
         members = [member for member in self.active if not member.session.done]
         pieces = [_Piece(member, part) for member in members for part in member.session.parts()]
-        seconds: dict[str, float] = {member.run.name: 0.0 for member in members}
+        left = Counter(piece.member.run.name for piece in pieces)
+        seconds = dict.fromkeys(left, 0.0)
+        losses = dict.fromkeys(left, 0.0)
+        errors: dict[str, CopydeskError] = {}
         if pieces:
             rows = sum(piece.rows for piece in pieces)
-            lanes = make_lanes(members[0].tuned, tokens_at_once(device.type, rows))
-            members[0].tuned.model.train()
+            # As many tokens as one of them runs at once, for a pass holds the state of all.
+            lanes = make_lanes(members[0].tuned, max(one.session.micro for one in members))
+            if not members[0].tuned.model.training:
+                members[0].tuned.model.train()
             mixes = _mixed(pieces, lanes.tokens)
             began = time.perf_counter()
-            losses = backward_batches([_batch(mix, device) for mix in mixes], lanes)
+            for number, found in backward_each([_batch(mix, device) for mix in mixes], lanes):
+                for piece, loss in zip(mixes[number], found, strict=True):
+                    name = piece.member.run.name
+                    losses[name] += loss
+                    left[name] -= 1
+                    if not left[name]:
+                        try:
+                            piece.member.session.apply(losses[name])
+                        except CopydeskError as error:
+                            errors[name] = error
             took = time.perf_counter() - began
-            for mix, found in zip(mixes, losses, strict=True):
-                for piece, loss in zip(mix, found, strict=True):
-                    piece.member.losses.append(loss)
-                    seconds[piece.member.run.name] += took * piece.rows / rows
+            for piece in pieces:
+                seconds[piece.member.run.name] += took * piece.rows / rows
+            members[0].tuned.model.eval()  # for all who are scored now
         for member in members:
-            loss, member.losses = sum(member.losses), []
-            self.attempt(member, lambda m=member, x=loss: m.session.step(x, seconds[m.run.name]))
+            self.attempt(member, partial(self._record, member, losses, seconds, errors))
+
+    def _record(
+        self,
+        member: _Member,
+        losses: Mapping[str, float],
+        seconds: Mapping[str, float],
+        errors: Mapping[str, CopydeskError],
+    ) -> None:
+        name = member.run.name
+        if name in errors:
+            raise errors[name]
+        member.session.record(losses[name], seconds[name])
 
     def drop(self, cancelled: Callable[[str], bool]) -> None:
         """End the runs that were cancelled."""
@@ -329,6 +370,7 @@ class _Crew:
             self.active.remove(member)
             self.vacancy = True
             member.exit.close()
+            self.room.leave()
 
     def close(self) -> None:
         """End all sessions, leaving their checkpoints."""

@@ -35,6 +35,7 @@ from copydesk.models import (
 )
 from copydesk.records import Listener, LossPoint, Progress
 from copydesk.train._capacity import (
+    Need,
     free_bytes,
     measure_need,
     micro_tokens,
@@ -116,8 +117,10 @@ class Session:
         checkpoint_seconds: float,
         trackers: Sequence[TrackerName],
         listener: Listener,
+        need: Need | None = None,
     ) -> None:
-        """Take what `train` takes; nothing is read or run before the session is entered."""
+        """Take what `train` takes, and the run's need where it was measured already; nothing is
+        read or run before the session is entered."""
         if run.early_stopping_patience is not None and not heldout:
             raise InvalidInput(
                 "Early stopping needs held-out pages",
@@ -140,6 +143,8 @@ class Session:
         self._scored: tuple[ExampleLoss, ...] = ()
         self._stopped = False
         self._out_of_time = False
+        self._norm = 0.0
+        self._need = need
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -200,7 +205,8 @@ class Session:
     def accumulate(self) -> float:
         """Run the next step's examples, forward and backward; returns their summed loss."""
         device = self.tuned.base.device
-        self.tuned.model.train()
+        if not self.tuned.model.training:
+            self.tuned.model.train()
         parameters = tuple(self.tuned.parameters.values())
         batches = [
             Batch(
@@ -215,21 +221,41 @@ class Session:
             torch.manual_seed(self._run.seed * 1_000_003 + self._place.step)
             return sum(loss for (loss,) in backward_batches(batches, self._lanes))
 
-    def step(self, loss: float, seconds: float) -> None:
-        """Take the step whose gradients lie in the parameters.
+    def apply(self, loss: float) -> None:
+        """Clip the gradients that lie in the parameters, step, and let go of them.
 
         Args:
             loss: summed over the step's answers, in nats.
-            seconds: that its forward and backward passes took.
 
         Raises:
-            Diverged: a loss or gradient is not finite, or the loss has exploded.
+            Diverged: the loss or a gradient is not finite.
+        """
+        step = self._place.step
+        parameters: list[Any] = list(self.tuned.parameters.values())
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._run.max_grad_norm))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self._optimizer.zero_grad()
+            raise Diverged(
+                f"The loss stopped being a number at step {step + 1}", todo=self._calmer()
+            )
+        set_rate(self._optimizer, rate_at(step, len(self._steps), self._run))
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._norm = norm
+
+    def record(self, loss: float, seconds: float) -> None:
+        """Go on to the next step, after `apply`: score, log and write a checkpoint as it is due.
+
+        Args:
+            loss: summed over the step's answers, in nats.
+            seconds: that the step took.
+
+        Raises:
+            Diverged: the loss has exploded.
         """
         before = self._place
         targets = sum(example.answer_length for example in self.batch)
-        started = time.perf_counter()
-        norm = self._optimise(loss / targets, before.step)
-        seconds += before.seconds + time.perf_counter() - started
+        seconds += before.seconds
         point = LossPoint(step=before.step + 1, seconds=seconds, train_loss=loss / targets)
         self._place = Position(
             step=point.step,
@@ -241,7 +267,7 @@ class Session:
         self._scored = ()
         if point.step in self._scoring:
             self._score()
-        figures = self._figures(before, norm)
+        figures = self._figures(before)
         for sink in self._sinks:
             sink.log(point.step, figures)
         self._tell(figures)
@@ -300,7 +326,7 @@ class Session:
 
     def _position(self) -> Position:
         longest = max(len(example.ids) for example in self._examples)
-        need = measure_need(self.tuned, self._examples, self._run)
+        need = self._need or measure_need(self.tuned, self._examples, self._run)
         device = self.tuned.base.device
         micro = micro_tokens(
             need, tokens_at_once(device.type, self._run.batch_tokens), longest, free_bytes(device)
@@ -320,20 +346,6 @@ class Session:
         first = LossPoint(step=0, seconds=0.0, heldout_loss=before)
         return Position(step=0, seconds=0.0, tokens=0, curve=(first,), micro_tokens=micro)
 
-    def _optimise(self, loss: float, step: int) -> float:
-        """Clip and step; returns the gradient's norm."""
-        parameters: list[Any] = list(self.tuned.parameters.values())
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._run.max_grad_norm))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            self._optimizer.zero_grad()
-            raise Diverged(
-                f"The loss stopped being a number at step {step + 1}", todo=self._calmer()
-            )
-        set_rate(self._optimizer, rate_at(step, len(self._steps), self._run))
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        return norm
-
     def _score(self) -> None:
         self._scored = score(self.tuned, self._heldout)
         *earlier, last = self._place.curve
@@ -348,14 +360,14 @@ class Session:
             write_best(self._folder, self._run_digest, best.step, self.tuned.parameters)
         self._stopped = best.scorings_since >= patience
 
-    def _figures(self, before: Position, norm: float) -> dict[str, float | None]:
+    def _figures(self, before: Position) -> dict[str, float | None]:
         place, point = self._place, self._place.curve[-1]
         seconds = place.seconds - before.seconds
         return {
             "seconds": point.seconds,
             "train_loss": point.train_loss,
             "heldout_loss": point.heldout_loss,
-            "gradient_norm": norm,
+            "gradient_norm": self._norm,
             "learning_rate": rate_at(before.step, len(self._steps), self._run),
             "tokens_per_second": (place.tokens - before.tokens) / seconds,
             "memory_bytes": used_bytes(self.tuned.base.device),
