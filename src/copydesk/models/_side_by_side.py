@@ -168,15 +168,16 @@ def _gradients(batch: Batch) -> _Found:
 
 
 def _moved(
-    grads: Sequence[torch.Tensor | None], parameters: Sequence[nn.Parameter]
+    grads: list[torch.Tensor | None], parameters: Sequence[nn.Parameter]
 ) -> list[torch.Tensor | None]:
     """Gradients in one block of memory of their own, in the parameters' strides: PyTorch's fused
-    optimisers read both alike."""
+    optimisers read both alike. `grads` is emptied on the way."""
     size = sum(grad.nbytes for grad in grads if grad is not None)
     block = mmap.mmap(-1, max(1, size), **_PRIVATE)
     moved: list[torch.Tensor | None] = []
     at = 0
-    for grad, parameter in zip(grads, parameters, strict=True):
+    for number, parameter in enumerate(parameters):
+        grad, grads[number] = grads[number], None
         if grad is None:
             moved.append(None)
             continue

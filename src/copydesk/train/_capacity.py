@@ -21,7 +21,7 @@ from copydesk.models import Encoded, Tuned, kept_bytes, pack
 from copydesk.train._optimizers import optimizer_bytes
 from copydesk.train._settings import RunSettings
 
-_AT_ONCE = {"cpu": (1024, 1536), "cuda": (16_384, 16_384)}
+_AT_ONCE = {"cpu": (896, 1536), "cuda": (16_384, 16_384)}
 """At least, where a step has so many, and at most."""
 LEAST_TOKENS = 64
 """Micro-batches are not made smaller than this; a longer example is still run whole."""
