@@ -28,7 +28,7 @@ from copydesk.train._capacity import (
 )
 from copydesk.train._optimizers import make_optimizer
 
-AT_ONCE = tokens_at_once("cpu", 1024)
+AT_ONCE = tokens_at_once("cpu", 2048)
 NEED = Need(gradients=1000, optimizer=2000, logits=500, token=10.0)
 
 
@@ -43,6 +43,7 @@ def test_micro_batches_shrink_until_they_fit() -> None:
     assert micro_tokens(NEED, AT_ONCE, 100, NEED.at(AT_ONCE)) == AT_ONCE
     assert micro_tokens(NEED, AT_ONCE, 100, NEED.at(AT_ONCE) - 1) == AT_ONCE // 2
     assert micro_tokens(NEED, AT_ONCE, 10, NEED.at(20)) == LEAST_TOKENS
+    assert micro_tokens(NEED, 896, 10, NEED.at(20)) == LEAST_TOKENS
     with pytest.raises(OutOfMemory, match=r"max_length that fits is 96: --set max_length=96"):
         micro_tokens(NEED, AT_ONCE, 200, NEED.at(100))
     with pytest.raises(OutOfMemory, match="No max_length fits"):

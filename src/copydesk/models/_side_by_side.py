@@ -119,10 +119,11 @@ def two_at_once(
     """Run jobs two at a time, each on half of the threads, and then others one after another, each
     on all threads; results in the order of the jobs.
 
-    With one thread they run one after another. An error ends those that have not begun.
+    With one thread, or nothing to run beside another, they run where they are asked for. An error
+    ends those that have not begun.
     """
     threads = torch.get_num_threads()
-    if threads < _AT_ONCE:
+    if threads < _AT_ONCE or len(jobs) < _AT_ONCE:
         yield from (job() for job in (*jobs, *alone))
         return
     pool = _pool()

@@ -133,7 +133,7 @@ def micro_tokens(need: Need, preferred: int, longest: int, room: int) -> int:
         raise too_large(need, longest, room)
     tokens = preferred
     while tokens > max(LEAST_TOKENS, longest) and need.at(tokens) > room:
-        tokens //= 2
+        tokens = max(LEAST_TOKENS, tokens // 2)
     return tokens
 
 
